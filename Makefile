@@ -1,0 +1,49 @@
+# DataDistiller: `make up` runs it, `make test` checks it. Everything else is set up on the way.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+PORT ?= 8000
+DATA_DIR ?= .data
+VENV := .venv
+BIN := $(VENV)/bin
+UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
+
+.PHONY: up test lint bench lock clean help
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
+
+up: $(VENV)/.run-stamp ## set up and run everything on this machine: make up PORT=8000 DATA_DIR=.data
+	@exec $(BIN)/datadistiller up --data-dir "$(DATA_DIR)" --port $(PORT)
+
+test: lint ## set up and run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test-stamp ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test-stamp ## measure what the README publishes (nothing else heavy beside it)
+	$(BIN)/python -m benchmarks.run
+
+lock: ## resolve the dependencies anew (needs uv)
+	$(UV_COMPILE) --extra build -o requirements.lock
+	$(UV_COMPILE) --extra build --extra dev -o requirements-dev.lock
+
+clean: ## remove the virtual environment and caches, never data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "DataDistiller needs Python 3.11 or newer with the venv module; none was found on the PATH. Set PYTHON=/path/to/python3."; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.run-stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test-stamp: requirements-dev.lock $(VENV)/.run-stamp
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

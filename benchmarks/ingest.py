@@ -1,0 +1,125 @@
+"""Throughput from file to searchable, beside the bare model on the same texts and cores, and where the CPU goes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import psycopg
+import pypdfium2
+
+from benchmarks.harness import DATA, Server, percentile, running, small_documents
+from benchmarks.rows import Row
+from datadistiller.store import embedded
+
+SMALL = 2000
+
+
+def chunk_texts(server: Server) -> list[str]:
+    """What the system embedded: context and text of every chunk, longest first within pieces, as stored."""
+    with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
+        rows = conn.execute("SELECT context, text FROM document_chunks ORDER BY chunk_no").fetchall()
+    return [f"{context}\n{text}" if context else text for context, text in rows]
+
+
+def _embed(texts: list[str]) -> tuple[float, float]:
+    from datadistiller.embedding.onnx import OnnxEmbedder
+
+    model = OnnxEmbedder(threads=1)
+    model.embed(texts[:8])
+    cpu, wall = time.process_time(), time.perf_counter()
+    for at in range(0, len(texts), 32):
+        model.embed(texts[at : at + 32])
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def bare_model(texts: list[str], processes: int = 2) -> tuple[float, float]:
+    """CPU seconds and wall seconds of the bare model: the same texts, one thread in each of two processes."""
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        results = list(pool.map(_embed, [texts[n::processes] for n in range(processes)]))
+    return sum(cpu for cpu, _ in results), max(wall for _, wall in results)
+
+
+def small_rows() -> list[Row]:
+    """2,000 different texts of 2 kB."""
+    files = small_documents(SMALL)
+    with running() as server:
+        server.wait(server.upload_all(small_documents(20, 1999)))
+        before = server.cpu_by_role()
+        begun = time.perf_counter()
+        jobs = server.wait(server.upload_all(files, priority="bulk"))
+        wall = time.perf_counter() - begun
+        after = server.cpu_by_role()
+        texts = chunk_texts(server)
+        chunks = sum(job["total_chunks"] for job in jobs.values())
+        lone = [one_upload(server, n) for n in range(30)]
+    bare_cpu, bare_wall = bare_model(texts[-chunks:])
+    spent = {role: after[role] - before.get(role, 0) for role in after}
+    spent["embed"] -= bare_cpu
+    around = 1000 * sum(spent.values()) / chunks
+    parts = ", ".join(f"{r} {1000 * s / chunks:.2f}" for r, s in sorted(spent.items(), key=lambda kv: -kv[1]))
+    pace = (chunks / wall) / (chunks / bare_wall)
+    minute = 60 * len(files) / wall
+    rates = f"{chunks / wall:.1f} / {chunks / bare_wall:.1f} = {pace:.0%}"
+    p50, p95 = percentile(lone, 0.5), percentile(lone, 0.95)
+    return [
+        Row("small documents (2 kB), end to end", "> 100/min, aim 1,000", f"{minute:.0f} a minute", minute > 1000),
+        Row("chunks a second, system / bare model", ">= 90 %", rates, pace >= 0.9),
+        Row("CPU around the model, per chunk", "<= 2.5 ms", f"{around:.2f} ms ({parts})", around <= 2.5),
+        Row("upload to searchable, one 2 kB text, idle, p50 / p95", "", f"{p50:.0f} / {p95:.0f} ms"),
+    ]
+
+
+def one_upload(server: Server, n: int) -> float:
+    """Milliseconds from the start of an upload until it is searchable."""
+    begun = time.perf_counter()
+    job = server.upload(f"lone-{n}.txt", f"Lone document number {n} speaks of lanterns.".encode())["job_id"]
+    server.wait([job])
+    return 1000 * (time.perf_counter() - begun)
+
+
+def first_pages(count: int) -> bytes:
+    """The first pages of a real filing as a PDF of its own."""
+    with pypdfium2.PdfDocument(DATA / "filings" / "2023 Q3 MSFT.pdf") as source, pypdfium2.PdfDocument.new() as target:
+        target.import_pages(source, list(range(count)))
+        import io
+
+        buffer = io.BytesIO()
+        target.save(buffer)
+        return buffer.getvalue()
+
+
+def pdf_rows() -> list[Row]:
+    """One PDF of 50 pages alone, then the 20 filings together."""
+    with running() as server:
+        server.wait(server.upload_all(small_documents(5, 1999)))
+        fifty = first_pages(50)
+        begun = time.perf_counter()
+        state = server.wait([str(server.upload("fifty.pdf", fifty)["job_id"])])
+        alone = time.perf_counter() - begun
+        chunks = sum(job["total_chunks"] for job in state.values())
+        files = [(p.name, p.read_bytes()) for p in sorted((DATA / "filings").glob("*.pdf"))]
+        begun = time.perf_counter()
+        jobs = server.wait(server.upload_all(files, priority="bulk"))
+        wall = time.perf_counter() - begun
+        peak = sum(server.memory_by_role().values())
+        texts = chunk_texts(server)
+    pages = sum(job["page_count"] for job in jobs.values())
+    total = sum(job["total_chunks"] for job in jobs.values())
+    bad = [job["filename"] for job in jobs.values() if job["status"] != "completed"]
+    _, bare_wall = bare_model(texts[-total:])
+    speed = f"{pages / wall:.1f} pages/s, {60 * 20 / wall:.1f} documents/min, not completed: {len(bad)}"
+    share = bare_wall / wall
+    rates = f"{total / wall:.1f} / {total / bare_wall:.1f} = {share:.0%}"
+    return [
+        Row("50-page text PDF searchable", "< 10 s", f"{alone:.1f} s ({chunks} chunks)", alone < 10),
+        Row(f"20 filings ({pages} pages), file to searchable", ">= 30 pages/s", speed, pages / wall >= 30),
+        Row("filings: chunks a second, system / bare model", ">= 90 %", rates, share >= 0.9),
+        Row("memory after the filings (PSS)", "", f"{peak:.0f} MB"),
+    ]
+
+
+def measure() -> list[Row]:
+    """Both."""
+    return small_rows() + pdf_rows()

@@ -1,0 +1,6 @@
+"""``python -m datadistiller`` is the ``datadistiller`` command."""
+
+from datadistiller.cli.main import main
+
+if __name__ == "__main__":
+    main()

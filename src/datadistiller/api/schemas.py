@@ -1,0 +1,324 @@
+"""The bodies of requests and responses, as OpenAPI shows them. Field names are the contract's."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from datadistiller import model
+from datadistiller.store import dead_letters
+
+#: Something besides white space, and no NUL: PostgreSQL takes every other character.
+QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
+COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
+EXAMPLE_JOB = "5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b11"
+EXAMPLE_TIME = "2026-11-24T09:14:00.123456Z"
+
+#: A page of a list ends with the cursor of the next one.
+Cursor = Annotated[
+    str | None,
+    Query(max_length=200, description="`next_cursor` of the page before.", json_schema_extra={"format": "cursor"}),
+]
+Collection = Annotated[str, Field(pattern=COLLECTION_PATTERN, description=COLLECTION_HELP, examples=["reports"])]
+Priority = Literal["interactive", "bulk"]
+
+
+class Body(BaseModel):
+    """A body this server sends: fields may be added to it in later versions."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class Problem(Body):
+    """What went wrong (RFC 9457). `code` is stable; `detail` says what happened, `hint` what to do."""
+
+    type: str = Field(description="Names the kind of problem; ends with the code.")
+    title: str = Field(description="The kind of problem in a sentence.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened here.")
+    code: str = Field(description="Stable name for programs.")
+    hint: str = Field(description="What a person can do about it.")
+    instance: str = Field(description="The path of the request.")
+
+
+class JobError(Body):
+    """Why a document failed, or what of it could not be done."""
+
+    code: str = Field(examples=["no_text"])
+    message: str = Field(examples=["The document holds no text."])
+    hint: str = Field(examples=["If it is a scan, run OCR on it first and upload the result."])
+
+
+class FailedPage(JobError):
+    """A page that could not be read."""
+
+    page: int = Field(ge=1)
+
+
+class UploadForm(BaseModel):
+    """The form of an upload. Fields may come in any order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: bytes = Field(
+        description="The document.",
+        json_schema_extra={"type": "string", "format": "binary", "minLength": 1},
+    )
+    collection: Collection = "default"
+    metadata: str = Field(
+        "{}",
+        description="A JSON object, at most 16 kB and 16 levels deep; queries can filter on it.",
+        examples=['{"year": 2024, "author": "Kim"}'],
+        json_schema_extra={"contentMediaType": "application/json", "format": "json-object"},
+    )
+    priority: Priority = Field("interactive", description="'bulk' lets interactive uploads go first.")
+
+
+class UploadAccepted(Body):
+    """The document is stored and will be processed."""
+
+    job_id: UUID = Field(examples=[EXAMPLE_JOB])
+    status: model.Status = Field(description="`pending` for a new document.", examples=["pending"])
+    message: str = Field(examples=["Document upload accepted"])
+    filename: str = Field(examples=["report.pdf"])
+    file_size: int = Field(description="Bytes.", ge=0, examples=[48213])
+    collection: str = Field(examples=["default"])
+    duplicate: bool = Field(description="True if the collection had these bytes already: this is their first job.")
+
+
+class JobStatus(Body):
+    """One document on its way through the pipeline."""
+
+    job_id: UUID = Field(examples=[EXAMPLE_JOB])
+    filename: str = Field(examples=["report.pdf"])
+    collection: str = Field(examples=["default"])
+    media_type: str = Field(examples=["application/pdf"])
+    file_size: int = Field(description="Bytes.", examples=[48213])
+    sha256: str
+    priority: Priority
+    metadata: dict[str, Any]
+    status: model.Status = Field(examples=["completed"])
+    attempt: int = Field(description="From 1; a retry adds one.", ge=1)
+    progress: int = Field(ge=0, le=100, examples=[100])
+    total_chunks: int | None = Field(description="null until the document is cut into chunks.", examples=[12])
+    processed_chunks: int = Field(description="Chunks indexed or failed.", examples=[12])
+    failed_chunks: int
+    page_count: int | None
+    failed_pages: list[FailedPage]
+    searchable: bool = Field(description="Queries can find it; stays true while it is retried.")
+    error: JobError | None
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    updated_at: datetime = Field(examples=[EXAMPLE_TIME])
+    finished_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+
+    @classmethod
+    def of(cls, job: model.Job) -> JobStatus:
+        """The job as it is shown."""
+        return cls(
+            **{name: getattr(job, name) for name in cls.model_fields if name in JOB_FIELDS},
+            priority="bulk" if job.lane is model.Lane.BULK else "interactive",
+            metadata=dict(job.metadata),
+            failed_pages=[FailedPage(**page) for page in job.failed_pages],
+            error=JobError(**job.error.as_json()) if job.error else None,
+        )
+
+
+#: What is shown as it is.
+JOB_FIELDS = frozenset(JobStatus.model_fields) - {"priority", "metadata", "failed_pages", "error"}
+
+
+class JobList(Body):
+    """A page of documents, newest first."""
+
+    jobs: list[JobStatus]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
+
+
+class Page(Body):
+    """The parsed text of one page; citations point into it."""
+
+    job_id: UUID
+    page: int
+    label: str = Field(description="What a person calls the page, if not its number.")
+    text: str
+
+
+class QueryRequest(BaseModel):
+    """A question about the documents."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"question": "What did revenue grow by?", "top_k": 5}]},
+    )
+
+    question: str = Field(min_length=1, description="Plain words, in any language.")
+    top_k: int = Field(5, ge=1, description="How many passages.")
+    collection: Collection | None = None
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="Only documents whose metadata fit: `{field: value}`, or "
+        "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`.",
+        examples=[{"year": {"$gte": 2023}, "author": "Kim"}],
+    )
+    mode: model.Mode = Field(model.Mode.HYBRID, description="How chunks are matched.")
+    answer: bool = Field(True, description="False: passages only.")
+
+
+class Citation(Body):
+    """A passage. `text` is exactly the characters `[start, end)` of the page's text (Unicode code points)."""
+
+    number: int = Field(description="The [n] of the answer's text.", ge=1)
+    job_id: UUID = Field(examples=[EXAMPLE_JOB])
+    filename: str = Field(examples=["report.pdf"])
+    collection: str
+    metadata: dict[str, Any]
+    chunk_id: UUID
+    page: int = Field(ge=1)
+    page_label: str = Field(description="What a person calls the page, if not its number.")
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    text: str
+    score: float = Field(description="Comparable within one query only.")
+    similarity: float | None = Field(description="Cosine to the question; null if only keywords found it.")
+
+
+class Sentence(Body):
+    """A sentence of the answer, with the exact place it stands at."""
+
+    text: str
+    citation: int = Field(description="The number of the passage it stands in.", ge=1)
+    page: int = Field(ge=1)
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
+class QueryAnswer(Body):
+    """What was found."""
+
+    question: str
+    answer: str | None = Field(description="For reading, with [n] marks; null if no answer was asked for.")
+    answered: bool = Field(description="False if nothing in the documents supports an answer.")
+    sentences: list[Sentence]
+    citations: list[Citation]
+    took_ms: float
+    timings_ms: dict[str, float] = Field(description="Where the time went.")
+
+    @classmethod
+    def of(cls, answer: model.Answer) -> QueryAnswer:
+        """The answer as it is shown."""
+        return cls(
+            question=answer.question,
+            answer=answer.text,
+            answered=answer.answered,
+            sentences=[Sentence.model_validate(sentence, from_attributes=True) for sentence in answer.sentences],
+            citations=[_citation(number, passage) for number, passage in enumerate(answer.citations, 1)],
+            took_ms=round(answer.took_ms, 3),
+            timings_ms={name: round(ms, 3) for name, ms in answer.timings_ms.items()},
+        )
+
+
+def _citation(number: int, passage: model.Passage) -> Citation:
+    fields = {name: getattr(passage, name) for name in Citation.model_fields if name not in ("number", "metadata")}
+    return Citation(number=number, metadata=dict(passage.metadata), **fields)
+
+
+class Component(Body):
+    """One part of the system."""
+
+    status: Literal["up", "down"]
+    detail: str = Field(description="What is wrong, or empty.", examples=[""])
+
+
+class IndexComponent(Component):
+    """The search index and its follower."""
+
+    entries: int = Field(description="Chunks in it.")
+    lag: int = Field(description="Changed chunks it does not show yet.")
+
+
+class WorkersComponent(Component):
+    """The worker processes."""
+
+    roles: dict[str, int] = Field(description="How many are alive, by role.", examples=[{"ingest": 1, "embed": 2}])
+
+
+class Health(Body):
+    """How the system is; with status 503 `down` names the parts that are not up."""
+
+    status: Literal["healthy", "unhealthy"]
+    version: str
+    down: list[str]
+    database: Component
+    objects: Component
+    index: IndexComponent
+    workers: WorkersComponent
+
+
+class Alive(Body):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(Body):
+    """Whether requests can be served: the database answers and the index has caught up."""
+
+    status: Literal["ready", "not ready"]
+    detail: str
+
+
+class DeadLetter(Body):
+    """Work that could not be done, and why."""
+
+    dead_id: int
+    topic: str = Field(examples=["chunk-processing"])
+    job_id: UUID
+    filename: str
+    attempt: int
+    chunk_id: UUID | None
+    tries: int
+    crashes: int
+    error: JobError
+    error_type: str
+    frames: list[str] = Field(description="Where in the code it happened; no values.")
+    history: list[dict[str, Any]] = Field(description="The attempts before.")
+    died_at: datetime
+
+    @classmethod
+    def of(cls, letter: dead_letters.DeadLetter) -> DeadLetter:
+        """The letter as it is shown."""
+        fields = {name: getattr(letter, name) for name in cls.model_fields if name != "error"}
+        return cls(**fields, error=JobError(**letter.error.as_json()))
+
+
+class DeadLetterList(Body):
+    """A page of dead letters, newest first."""
+
+    dead_letters: list[DeadLetter]
+    next_cursor: str | None
+
+
+class Rebuild(Body):
+    """The index is being built anew from the database; queries go on meanwhile."""
+
+    message: str = Field(examples=["The search index is being rebuilt."])
+
+
+class Finding(Body):
+    """One thing that was examined."""
+
+    level: Literal["ok", "warning", "error"]
+    part: str = Field(examples=["index"])
+    sentence: str = Field(examples=["The index holds 96 chunks and is 0 changes behind."])
+    hint: str = Field(description="What to do; empty if nothing.")
+
+
+class Examination(Body):
+    """What an examination found; the unfinished jobs come last."""
+
+    findings: list[Finding]

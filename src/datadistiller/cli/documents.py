@@ -1,0 +1,101 @@
+"""Commands about documents: jobs, status, cancel, retry, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from datadistiller import errors, model
+from datadistiller.cli import client, output
+
+
+def jobs(
+    status: Annotated[model.Status | None, typer.Option(help="Only those in this status.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Only those of this collection.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
+    as_json: client.AsJson = False,
+    url: client.Url = client.DEFAULT_URL,
+) -> None:
+    """List documents, newest first."""
+    with client.Client(url) as server:
+        wanted = status.value if status else None
+        found = server.get("/api/v2/documents", status=wanted, collection=collection, limit=limit)
+    if as_json:
+        output.as_json(found)
+        return
+    shown = output.table("job", "file", "collection", "status", "progress", "chunks")
+    for job in found["jobs"]:
+        shown.add_row(job["job_id"], output.plain(job["filename"]), job["collection"], output.styled(job["status"]),
+                      f"{job['progress']} %", str(job["total_chunks"] or ""))  # fmt: skip
+    output.console().print(shown)
+    if found["next_cursor"]:
+        output.console().print("There are more: raise --limit.", style="dim")
+
+
+def status(
+    job: client.Job,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay until it is finished.")] = False,
+    as_json: client.AsJson = False,
+    url: client.Url = client.DEFAULT_URL,
+) -> None:
+    """Show one document. Exit code 1 if it failed."""
+    with client.Client(url) as server:
+        if follow:
+            for event in server.events(job):
+                output.console().print(f"{event['status']:11} {event['progress']:3} %")
+        state = server.get(f"/api/v2/documents/status/{job}")
+    if as_json:
+        output.as_json(state)
+    else:
+        _show(state)
+    if state["status"] == "failed":
+        raise typer.Exit(1)
+
+
+def _show(state: dict[str, object]) -> None:
+    shown = output.table("", "")
+    for name in ("job_id", "filename", "collection", "media_type", "status", "progress", "attempt", "page_count",
+                 "total_chunks", "processed_chunks", "failed_chunks", "created_at", "finished_at"):  # fmt: skip
+        shown.add_row(name, output.plain(str(state[name])))
+    if state["error"]:
+        shown.add_row("why", output.plain(output.reason(state)))
+    for page in state["failed_pages"]:  # type: ignore[attr-defined]
+        shown.add_row(f"page {page['page']}", output.plain(f"{page['message']} {page['hint']}"))
+    output.console().print(shown)
+
+
+def cancel(job: client.Job, url: client.Url = client.DEFAULT_URL) -> None:
+    """Stop a document's job."""
+    with client.Client(url) as server:
+        state = server.post(f"/api/v2/documents/{job}/cancel")
+    output.console().print(f"{state['filename']} is cancelled.", markup=False)
+
+
+def retry(job: client.Job, url: client.Url = client.DEFAULT_URL) -> None:
+    """Start a failed, partial or cancelled document again."""
+    with client.Client(url) as server:
+        state = server.post(f"/api/v2/documents/{job}/retry")
+    output.console().print(f"{state['filename']} starts again, attempt {state['attempt']}.", markup=False)
+
+
+def delete(
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="The job ids.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Delete all documents of this collection.")] = None,
+    url: client.Url = client.DEFAULT_URL,
+) -> None:
+    """Delete documents: no answer cites them from now on."""
+    if not jobs and collection is None:
+        raise errors.RequestError("No document is named.", hint="Name job ids, or a collection with --collection.")
+    with client.Client(url) as server:
+        for job in jobs or ():
+            server.delete(f"/api/v2/documents/{job}")
+        deleted = len(jobs or ())
+        while collection is not None:
+            found = server.get("/api/v2/documents", collection=collection, limit=200)["jobs"]
+            if not found:
+                break
+            for state in found:
+                server.delete(f"/api/v2/documents/{state['job_id']}")
+            deleted += len(found)
+    output.console().print(f"{deleted} deleted. Their bytes, chunks and vectors are being purged.")

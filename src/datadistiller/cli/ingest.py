@@ -1,0 +1,201 @@
+"""``datadistiller ingest``: files and folders go in, with progress, and a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from datadistiller import errors
+from datadistiller.cli import client, output
+from datadistiller.parsing import formats
+
+PARALLEL = 4
+POLL_SECONDS = 0.2
+WATCH_SECONDS = 1.0
+#: A file that grew within this time is still being written, seconds.
+SETTLED_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Upload:
+    """One file on its way: its job, or why there is none."""
+
+    path: Path
+    size: int
+    job: dict[str, Any] | None = None
+    refused: str = ""
+    duplicate: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will happen."""
+        return bool(self.refused) or (self.job is not None and self.job["status"] in client.FINISHED)
+
+    @property
+    def status(self) -> str:
+        """A word for the table."""
+        return "refused" if self.refused else str(self.job["status"] if self.job else "waiting")
+
+    @property
+    def good(self) -> bool:
+        """Searchable, all of it."""
+        return self.status == "completed"
+
+
+def command(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    collection: Annotated[str, typer.Option(help="The set of documents they go into.")] = "default",
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and take in what appears or changes.")] = False,
+    as_json: client.AsJson = False,
+    url: client.Url = client.DEFAULT_URL,
+) -> None:
+    """Upload files and folders and wait until they are searchable. Exit code 1 if any was not."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise errors.RequestError(f"There is no file or folder {missing[0]}.", hint="Check the path.")
+    with client.Client(url) as server:
+        server.get("/livez")  # a wrong address shows at once
+    with client.Client(url, patient=True) as server:
+        uploads = take_in(server, list(files_of(paths)), collection, quiet=as_json)
+        report(uploads, as_json)
+        if watch:
+            watch_for_more(server, paths, collection, {u.path: stamp(u.path) for u in uploads}, as_json)
+    if not all(upload.good for upload in uploads):
+        raise typer.Exit(1)
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files named, and those in the folders named that are of a supported type."""
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith("."))
+            yield from (p for p in inside if p.suffix.lower() in formats.extensions())
+        else:
+            yield path
+
+
+def take_in(server: client.Client, paths: list[Path], collection: str, *, quiet: bool) -> list[Upload]:
+    """Uploads all files, a few at a time, and follows them to their end."""
+    uploads = [Upload(path, path.stat().st_size) for path in paths]
+    pool = ThreadPoolExecutor(PARALLEL)
+    try:
+        running = [pool.submit(_upload, server, upload, collection) for upload in uploads]
+        with _progress(quiet) as bars:
+            _follow(server, uploads, running, bars)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return uploads
+
+
+def _progress(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    return Progress(*columns, console=output.console(), disable=quiet)
+
+
+def _follow(server: client.Client, uploads: list[Upload], running: list[Future[None]], bars: Progress) -> None:
+    """Shows how far the files are until all are finished; raises what an upload raised."""
+    sent = bars.add_task("Uploading", total=sum(u.size for u in uploads) or 1, note="")
+    made = bars.add_task("Processing", total=100 * len(uploads) or 1, note="")
+    begun = time.monotonic()
+    while not all(upload.finished for upload in uploads):
+        _refresh(server, uploads)
+        _show(bars, sent, made, uploads, time.monotonic() - begun)
+        for future in running:
+            if future.done():
+                future.result()
+        time.sleep(POLL_SECONDS)
+    _show(bars, sent, made, uploads, time.monotonic() - begun)
+
+
+def _upload(server: client.Client, upload: Upload, collection: str) -> None:
+    try:
+        accepted = server.upload(upload.path, {"collection": collection, "priority": "bulk"})
+    except errors.RequestError as error:
+        upload.refused = f"{error.message} {error.hint}"
+    except OSError as error:
+        upload.refused = f"The file cannot be read ({error.strerror})."
+    else:
+        upload.duplicate = bool(accepted["duplicate"])
+        _look(server, upload, accepted["job_id"])
+
+
+def _look(server: client.Client, upload: Upload, job_id: str) -> None:
+    """Learns how the document stands."""
+    try:
+        upload.job = server.get(f"/api/v2/documents/status/{job_id}")
+    except errors.JobNotFound as error:  # somebody deleted it meanwhile
+        upload.refused = f"{error.message} {error.hint}"
+
+
+def _refresh(server: client.Client, uploads: list[Upload]) -> None:
+    # The oldest unfinished ones change next; asking about all would load the server for nothing.
+    open_ones = [u for u in uploads if u.job is not None and not u.finished]
+    for upload in open_ones[:50]:
+        assert upload.job is not None
+        _look(server, upload, upload.job["job_id"])
+
+
+def _show(bars: Progress, sent: TaskID, made: TaskID, uploads: list[Upload], seconds: float) -> None:
+    there = [u for u in uploads if u.job is not None or u.refused]
+    size = sum(u.size for u in there)
+    bars.update(sent, completed=size, note=f"{len(there)}/{len(uploads)} files, {output.size(size)}")
+    done = [u for u in uploads if u.finished]
+    chunks = sum(u.job.get("processed_chunks") or 0 for u in uploads if u.job)
+    stages: dict[str, int] = {}
+    for upload in there:
+        stages[upload.status] = stages.get(upload.status, 0) + 1
+    words = ", ".join(f"{n} {status}" for status, n in sorted(stages.items()))
+    progress = sum(100 if u.finished else (u.job["progress"] if u.job else 0) for u in uploads)
+    rate = chunks / seconds if seconds > 1 else 0.0
+    note = f"{len(done)}/{len(uploads)} done ({words}), {chunks} chunks, {rate:.0f} chunks/s"
+    bars.update(made, completed=progress, note=note)
+
+
+def report(uploads: list[Upload], as_json: bool) -> None:
+    """What became of each file: all in JSON, in a table those that need a look, and a sum."""
+    if as_json:
+        output.as_json([_as_json(upload) for upload in uploads])
+        return
+    out = output.console()
+    shown = output.table("file", "size", "status", "chunks", "why")
+    for upload in uploads:
+        if len(uploads) <= 30 or not upload.good:
+            chunks = str((upload.job or {}).get("total_chunks") or "")
+            why = upload.refused or output.reason(upload.job or {}) or ("already there" if upload.duplicate else "")
+            words = (output.plain(str(upload.path)), output.size(upload.size), output.styled(upload.status), chunks)
+            shown.add_row(*words, output.plain(why))
+    out.print(shown)
+    bad = [upload for upload in uploads if not upload.good]
+    out.print(f"{len(uploads) - len(bad)} of {len(uploads)} files are searchable.", style="red" if bad else "green")
+
+
+def _as_json(upload: Upload) -> dict[str, Any]:
+    path, refused = str(upload.path), upload.refused or None
+    return {"path": path, "status": upload.status, "duplicate": upload.duplicate, "refused": refused, "job": upload.job}
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Changes when a file does."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def watch_for_more(
+    server: client.Client, paths: list[Path], collection: str, known: dict[Path, tuple[int, int]], as_json: bool
+) -> None:
+    """Takes in new and changed files until Ctrl-C."""
+    while True:
+        time.sleep(WATCH_SECONDS)
+        found = {path: stamp(path) for path in files_of(p for p in paths if p.exists())}
+        now = time.time_ns()
+        fresh = [p for p, s in found.items() if known.get(p) != s and now - s[1] > SETTLED_SECONDS * 1e9]
+        if fresh:
+            report(take_in(server, fresh, collection, quiet=as_json), as_json)
+            known |= {path: found[path] for path in fresh}

@@ -1,0 +1,241 @@
+"""Keywords on disk: a tantivy index of the chunks' texts, searched by BM25.
+
+tantivy's own commit is its durability; what it does not check by itself when it opens, the checksums in its files'
+footers, is checked here. Questions never meet a query parser: their words become a plain OR.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+
+from datadistiller import errors
+from datadistiller.indexing import Hits
+
+#: The least tantivy accepts; one thread, because it shares two cores with everything else.
+WRITER_BYTES = 15_000_000
+#: Words of a question that are searched, and characters looked at to find them.
+MAX_WORDS = 64
+MAX_QUESTION_CHARS = 20_000
+#: Above this share of the rows a filter keeps, hits are filtered after the search instead of inside it.
+DENSE_SHARE = 0.05
+#: What each of tantivy's segments consists of, besides a list of deleted documents; some are opened by a search only.
+SEGMENT_FILES = ("fast", "fieldnorm", "idx", "pos", "store", "term")
+#: Magic number at the end of tantivy's files, after the length of the footer.
+FOOTER_MAGIC = 1337
+
+_FOOTER = struct.Struct("<II")
+# Scripts written without spaces: each character is a word of its own.
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+#: English words left out of a question that has others: they cost time and, in a formal text where "how" is rare,
+#: mislead BM25. Texts keep them, so a question of nothing else still finds what it should.
+QUESTION_STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """a about above after again all also am an and any are as at be been before being below between but by can
+        could did do does doing don done during each for from had has have having he her here his how i if in into is
+        it its just me might more most must my no nor not of on or other our out over same shall she should so some
+        such t s than that the their them then there these they this those through to too under up very was we were
+        what when where which who whom whose why will with would you your""",
+    )
+)
+
+
+class Damaged(Exception):
+    """The files are not a keyword index that can be used; they are only good for deleting."""
+
+
+def check_files(folder: Path) -> None:
+    """Compares every file of the committed state with the checksum in its footer. Raises ``Damaged``."""
+    meta = json.loads((folder / "meta.json").read_text())
+    wanted = {segment["segment_id"].replace("-", "") for segment in meta["segments"]}
+    present = {file.name for file in folder.iterdir() if file.name.split(".")[0] in wanted}
+    needed = {f"{segment}.{part}" for segment in wanted for part in SEGMENT_FILES}
+    for name in sorted(present | needed):
+        if name not in present or not _intact((folder / name).read_bytes()):
+            raise Damaged(f"{name} is missing or does not match its checksum")
+
+
+def _intact(content: bytes) -> bool:
+    if len(content) < _FOOTER.size:
+        return False
+    length, magic = _FOOTER.unpack_from(content, len(content) - _FOOTER.size)
+    end = len(content) - _FOOTER.size - length
+    if magic != FOOTER_MAGIC or end < 0:
+        return False
+    footer = json.loads(content[end : end + length])
+    return bool(zlib.crc32(memoryview(content)[:end]) == footer["crc"])
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """tantivy raises ValueError for everything, and lets Rust panics through as BaseException."""
+    try:
+        yield
+    except ValueError as error:
+        raise errors.StoreUnavailable(f"The keyword index failed while {doing}: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise errors.StoreUnavailable(f"The keyword index failed while {doing}.") from error
+
+
+def _analyzer(stemmed: bool = True) -> Any:
+    """Words in lower case without accents, 64 bytes at most; and their English stems, if asked for."""
+    filters = [tantivy.Filter.remove_long(64), tantivy.Filter.lowercase(), tantivy.Filter.ascii_fold()]
+    if stemmed:
+        filters.append(tantivy.Filter.stemmer("english"))
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    for each in filters:
+        builder = builder.filter(each)
+    return builder.build()
+
+
+def _schema() -> Any:
+    builder = tantivy.SchemaBuilder()
+    # Signed, because the binding makes a signed term of every int: deleting by one finds nothing in unsigned fields.
+    builder.add_integer_field("chunk_no", indexed=True, fast=True)
+    builder.add_integer_field("job_no", indexed=True, fast=True)
+    builder.add_integer_field("stamp", fast=True)
+    builder.add_text_field("text", tokenizer_name="words", index_option="freq")
+    return builder.build()
+
+
+def _spaced(text: str) -> str:
+    """The text with characters of unspaced scripts set apart, and without what is not Unicode."""
+    if text.isascii():
+        return text
+    return _UNSPACED.sub(r" \g<0> ", text.encode("utf-8", "ignore").decode())
+
+
+def _scores(hits: Sequence[Any]) -> NDArray[np.float32]:
+    return np.array([score for score, _ in hits], dtype=np.float32)
+
+
+def _ordered(numbers: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
+    """Best first, equal scores by chunk number."""
+    order = np.lexsort((numbers, -scores))
+    return Hits(numbers[order], scores[order])
+
+
+class Keywords:
+    """The writer's side of the index: one instance, one thread. Searchers it returns belong to any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the index in the folder, or begins one where there is none. Raises ``errors.StoreUnavailable``."""
+        self._analyzer = _analyzer()
+        self.schema = _schema()
+        with translated("opening"):
+            self._index = tantivy.Index(self.schema, path=str(folder))
+            self._index.register_tokenizer("words", self._analyzer)
+            self._index.config_reader("manual", 0)
+            self._writer = self._index.writer(heap_size=WRITER_BYTES, num_threads=1)
+
+    def add(self, number: int, job: int, stamp: int, text: str) -> None:
+        """Adds the text of a chunk; seen by searchers made after ``commit``."""
+        document = tantivy.Document()
+        document.add_integer("chunk_no", number)
+        document.add_integer("job_no", job)
+        document.add_integer("stamp", stamp)
+        document.add_text("text", _spaced(text))
+        self._writer.add_document(document)
+
+    def remove(self, number: int) -> None:
+        """Removes what was added with this chunk number so far."""
+        self._writer.delete_documents_by_term("chunk_no", number)
+
+    def clear(self) -> None:
+        """Removes everything added so far."""
+        self._writer.delete_all_documents()
+
+    def commit(self) -> KeywordSearcher:
+        """Makes the changes durable and gives a searcher that sees them."""
+        self._writer.commit()
+        return self.searcher()
+
+    def searcher(self) -> KeywordSearcher:
+        """A searcher over what is committed."""
+        self._index.reload()
+        return KeywordSearcher(self._index.searcher(), self.schema, self._analyzer)
+
+    def close(self) -> None:
+        """Lets go of the folder; uncommitted changes are dropped."""
+        del self._writer
+        del self._index
+
+
+class KeywordSearcher:
+    """A committed state of the index. It never changes; safe for several threads."""
+
+    def __init__(self, searcher: Any, schema: Any, analyzer: Any) -> None:
+        self._searcher = searcher
+        self._schema = schema
+        self._analyzer = analyzer
+        self._plain = _analyzer(stemmed=False)
+
+    @property
+    def entries(self) -> int:
+        """Number of documents."""
+        return int(self._searcher.num_docs)
+
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Chunk numbers and stamps of all documents."""
+        count = self.entries
+        if not count:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        addresses = [a for _, a in self._searcher.search(tantivy.Query.all_query(), count, count=False).hits]
+        return self._column("chunk_no", addresses), self._column("stamp", addresses)
+
+    def search(self, question: str, limit: int, allowed: NDArray[np.int64] | None, share: float) -> Hits:
+        """The ``limit`` best documents of the allowed jobs. ``share``: which part of the rows these hold, 0 to 1."""
+        terms = self.words(question)
+        if limit <= 0 or not terms or not self.entries or share <= 0:
+            return Hits(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        should = tantivy.Occur.Should
+        query = tantivy.Query.boolean_query(
+            [(should, tantivy.Query.term_query(self._schema, "text", term, "freq")) for term in terms]
+        )
+        if allowed is None:
+            return self._best(query, limit)
+        if share < DENSE_SHARE:
+            jobs = tantivy.Query.term_set_query(self._schema, "job_no", allowed.tolist())
+            must = tantivy.Occur.Must
+            inside = (must, tantivy.Query.const_score_query(jobs, 0.0))
+            return self._best(tantivy.Query.boolean_query([(must, query), inside]), limit)
+        return self._best_filtered(query, limit, allowed, share)
+
+    def words(self, question: str) -> list[str]:
+        """The distinct index terms of a question, in its order: without stop words if any other word is there."""
+        plain = dict.fromkeys(self._plain.analyze(_spaced(question[:MAX_QUESTION_CHARS])))
+        words = [word for word in plain if word not in QUESTION_STOP_WORDS] or list(plain)
+        return list(dict.fromkeys(self._analyzer.analyze(" ".join(words[:MAX_WORDS]))))
+
+    def _best(self, query: Any, limit: int) -> Hits:
+        hits = self._searcher.search(query, limit, count=False).hits
+        return _ordered(self._column("chunk_no", [a for _, a in hits]), _scores(hits))
+
+    def _best_filtered(self, query: Any, limit: int, allowed: NDArray[np.int64], share: float) -> Hits:
+        """Filters the best hits of all jobs, taking more of them until enough are left: exact, and fast if dense."""
+        fetch = int(limit / share * 1.5) + 50
+        while True:
+            hits = self._searcher.search(query, fetch, count=False).hits
+            addresses = [a for _, a in hits]
+            inside = np.flatnonzero(np.isin(self._column("job_no", addresses), allowed))[:limit]
+            if len(inside) == limit or len(hits) < fetch:
+                numbers = self._column("chunk_no", [addresses[i] for i in inside])
+                return _ordered(numbers, _scores([hits[i] for i in inside]))
+            fetch *= 4
+
+    def _column(self, field: str, addresses: Sequence[Any]) -> NDArray[np.int64]:
+        return np.array(self._searcher.fast_field_values(field, list(addresses)), dtype=np.int64)

@@ -1,0 +1,36 @@
+"""The parsing port: bytes of one media type in, pages out. Parsers run only inside the sandboxed child."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from datadistiller.model import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known before the first page. ``page_count`` is None if it is not known in advance."""
+
+    parser: str
+    media_type: str
+    title: str
+    page_count: int | None
+
+
+class Parser(Protocol):
+    """Reads files of some media types. Pure function of the file; no network, no writing.
+
+    ``parse`` yields one ``Header`` first, then ``Page``s in order, numbered from ``first_page``. A page that
+    fails is a ``Page`` with ``problem`` set, never an exception; an exception (an ``errors.UnreadableDocument``,
+    or anything else, which counts as damage) ends the document. A parser without pages ignores ``first_page``.
+    """
+
+    name: str
+    media_types: Sequence[str]
+
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+        """Reads the file lazily: memory is bounded by a page, not by the document, where the format allows it."""
+        ...

@@ -1,0 +1,90 @@
+"""The parser process: reads requests from standard input, writes pages to standard output, until its input ends.
+
+    python -m datadistiller.parsing.child MEMORY_MB
+
+It is started, limited in time, and killed by ``runtime.sandbox``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from datadistiller import errors
+from datadistiller.model import Page
+from datadistiller.parsing import Header, confine, protocol
+from datadistiller.parsing.registry import Registry, parser_of
+
+
+def main(registry: Registry = parser_of) -> None:
+    """Runs the process. Libraries that print do so to standard error, not into the protocol."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    confine.confine(int(sys.argv[1]))
+    _send(answers, {"kind": "ready", "memory_bytes": confine.memory_bytes()})
+    while (request := protocol.read(requests)) is not None:
+        confine.allow_cpu(request["cpu_seconds"])
+        _answer(request, answers, registry)
+
+
+def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
+    """Parses one document. Only ``MemoryError`` ends the process: afterwards nothing can be relied on."""
+    try:
+        parser = registry(request["media_type"])
+        items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
+        for item in _limited(items, request["max_pages"], request["max_text_chars"]):
+            _send(answers, protocol.header_message(item) if isinstance(item, Header) else protocol.page_message(item))
+        _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
+    except MemoryError:
+        os._exit(protocol.EXIT_MEMORY)
+    except Exception as error:
+        message = protocol.error_message(_translate(error), _where(error))
+        _send(answers, message | {"memory_bytes": confine.memory_bytes()})
+
+
+def _limited(items: Iterator[Header | Page], max_pages: int, max_chars: int) -> Iterator[Header | Page]:
+    """Passes on what keeps the limits. Raises ``errors.LimitExceeded``."""
+    pages = chars = 0
+    for item in items:
+        pages = (item.page_count or 0) if isinstance(item, Header) else max(pages, item.number)
+        chars += 0 if isinstance(item, Header) else len(item.text)
+        if pages > max_pages:
+            raise errors.LimitExceeded(f"The document has more than {max_pages:,} pages (DATADISTILLER_MAX_PAGES).")
+        if chars > max_chars:
+            raise errors.LimitExceeded(
+                f"The document has more than {max_chars:,} characters of text (DATADISTILLER_MAX_TEXT_CHARS)."
+            )
+        yield item
+
+
+def _translate(error: Exception) -> errors.DataDistillerError:
+    match error:
+        case errors.DataDistillerError():
+            return error
+        case FileNotFoundError() | PermissionError():
+            return errors.ObjectMissing()
+        case RecursionError():
+            return errors.DamagedDocument("The file is nested too deeply to be read.")
+    return errors.DamagedDocument(f"The file is damaged or not what its type says ({type(error).__name__}).")
+
+
+def _where(error: Exception) -> str:
+    """The type of an unforeseen error and the lines that led to it, for the log; no values."""
+    if isinstance(error, errors.DataDistillerError):
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join([type(error).__name__, *(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames[::-1])])
+
+
+def _send(answers: BinaryIO, message: Mapping[str, Any]) -> None:
+    answers.write(protocol.pack(message))
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

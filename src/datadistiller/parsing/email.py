@@ -1,0 +1,143 @@
+"""E-mail messages: the headers a person sees, the body, the names of the attachments."""
+
+from __future__ import annotations
+
+import email
+import email.header
+import email.message
+import email.policy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from datadistiller import errors
+from datadistiller.model import BlockKind, Page
+from datadistiller.parsing import Header, decoding, formats, html, limits, pages, text
+from datadistiller.parsing.pages import PageBuilder
+
+_SHOWN = ("From", "To", "Cc", "Date")
+_ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
+
+Message: TypeAlias = "email.message.Message[str, str]"  # generic for type checkers only
+
+
+def _decoded(raw: str) -> str:
+    """A header's value; the library's own decoding refuses much of what real mail contains."""
+    try:
+        pieces = email.header.decode_header(raw)
+    except (ValueError, LookupError):
+        pieces = [(raw, None)]
+    whole = "".join(p if isinstance(p, str) else decoding.decode(p, charset) for p, charset in pieces)
+    if any("\udc80" <= c <= "\udcff" for c in whole):  # how the library keeps bytes that are no ASCII
+        whole = decoding.decode(whole.encode("utf-8", "surrogateescape"))
+    return " ".join(pages.clean(whole).split())
+
+
+def _header(message: Message, name: str) -> str:
+    return _decoded(str(message.get(name) or ""))
+
+
+def _payload(part: Message) -> bytes:
+    try:
+        payload = part.get_payload(decode=True)
+    except (ValueError, LookupError):
+        payload = None
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _filename(part: Message) -> str:
+    try:
+        return _decoded(part.get_filename() or "")[:300]
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _is_body(part: Message) -> bool:
+    return part.get_content_disposition() != "attachment" and part.get_content_type() in ("text/plain", "text/html")
+
+
+class _Reader:
+    """Puts one message, and those attached to it, on a page."""
+
+    def __init__(self) -> None:
+        self.page = PageBuilder()
+        self.encrypted = False
+        self.bodies = 0
+
+    def message(self, message: Message, depth: int = 0) -> None:
+        """Adds headers and contents of a message."""
+        subject = _header(message, "Subject")
+        self.page.add(BlockKind.HEADING, subject, min(6, depth + 1))
+        shown = [(name, _header(message, name)) for name in _SHOWN]
+        self.page.add(BlockKind.PARAGRAPH, "\n".join(f"{name}: {value}" for name, value in shown if value))
+        self._part(message, depth)
+
+    def _part(self, part: Message, depth: int) -> None:
+        kind = part.get_content_type()
+        if depth > limits.MAX_DEPTH:
+            return
+        if kind in _ENCRYPTED and "signed-data" not in str(part.get("Content-Type") or ""):
+            self.encrypted = True
+        elif kind == "multipart/alternative":
+            self._alternative(part, depth)
+        elif kind == "message/rfc822":
+            for inner in part.get_payload() if part.is_multipart() else ():
+                self.message(inner, depth + 1)  # type: ignore[arg-type]
+        elif part.is_multipart():
+            for child in part.get_payload():
+                self._part(child, depth + 1)  # type: ignore[arg-type]
+        elif _is_body(part):
+            self._body(part, kind == "text/html")
+        elif name := _filename(part):
+            self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name}")
+
+    def _alternative(self, part: Message, depth: int) -> None:
+        """Of the forms of one text the plain one, unless it is empty; then the last one, which is the richest."""
+        children = [child for child in part.get_payload() if isinstance(child, email.message.Message)]
+        plain = [c for c in children if c.get_content_type() == "text/plain" and _payload(c).strip()]
+        for child in plain[:1] or children[-1:]:
+            self._part(child, depth + 1)
+
+    def _body(self, part: Message, markup: bool) -> None:
+        data = _payload(part)
+        charset = part.get_param("charset")
+        declared = charset if isinstance(charset, str) else None
+        self.bodies += bool(data.strip())
+        if markup:
+            _, converted = html.convert(html.decode(data, declared))
+            self.page.extend(converted)
+            return
+        body = pages.clean(decoding.decode(data, declared))
+        for block in text.paragraphs(body):
+            self.page.add(BlockKind.PARAGRAPH, body[block.start : block.end])
+
+
+class EmailParser:
+    """Reads messages as mail programs save them (eml), and web archives (mhtml), which have the same form."""
+
+    name = "email"
+    media_types = (formats.EMAIL,)
+
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+        """One page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
+        message = _load(path.read_bytes())
+        reader = _Reader()
+        reader.message(message)
+        if reader.encrypted and not reader.bodies:
+            raise errors.EncryptedDocument(
+                "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
+            )
+        yield Header(self.name, formats.EMAIL, _header(message, "Subject")[:300], 1)
+        yield reader.page.build(1)
+
+
+def _load(data: bytes) -> Message:
+    """The message in a file, which may be saved in UTF-16; raises ``errors.DamagedDocument`` if it has no headers."""
+    encoding = decoding.guess(data)
+    if encoding.startswith(("utf-16", "utf-32", "utf-8-sig")):
+        data = decoding.decode(data).encode()
+    message = email.message_from_bytes(data.lstrip(b"\r\n\t "), policy=email.policy.compat32)
+    if not message.keys() or not re.match(r"[\x21-\x39\x3b-\x7e]+$", message.keys()[0]):
+        raise errors.DamagedDocument("The file is no e-mail message: it has no headers.")
+    return message

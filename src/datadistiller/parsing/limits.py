@@ -1,0 +1,14 @@
+"""Limits a parser keeps by itself; time and memory are kept by the sandbox around it."""
+
+from __future__ import annotations
+
+#: Entries of a ZIP container (docx, pptx, xlsx, epub).
+MAX_ENTRIES = 20_000
+#: Bytes read out of one container, all entries together.
+MAX_EXPANDED_BYTES = 1 << 30
+#: Uncompressed to compressed bytes of one entry. Real sheets reach 60; bombs are at deflate's limit of 1,032.
+MAX_RATIO = 300
+#: Entries below this size, in bytes, may have any ratio.
+RATIO_FREE_BYTES = 16 << 20
+#: Nesting of elements, tables or messages followed; deeper ones are flattened or left out.
+MAX_DEPTH = 100

@@ -1,0 +1,151 @@
+"""What goes over the pipes between the sandbox and its child: JSON objects with their length in front.
+
+Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
+
+    request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
+    answers   {kind: ready, memory_bytes}
+              {kind: header, parser, media_type, title, page_count}
+              {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem}
+              {kind: error, code, message, hint, where, memory_bytes}   ends the document
+              {kind: end, memory_bytes}                                 ends the document
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from datadistiller import errors
+from datadistiller.model import Block, BlockKind, Page, Problem
+from datadistiller.parsing import Header
+
+#: Bytes in front of every message: its length, big endian.
+LENGTH_BYTES = 4
+
+#: Exit status of a child that ran out of memory.
+EXIT_MEMORY = 77
+
+_KINDS = tuple(BlockKind)
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+_ERRORS = {
+    error.code: error
+    for error in (
+        errors.NoText,
+        errors.EncryptedDocument,
+        errors.DamagedDocument,
+        errors.UnsupportedType,
+        errors.EmptyDocument,
+        errors.LimitExceeded,
+        errors.ParserCrashed,
+        errors.ParserTimedOut,
+        errors.ParserOutOfMemory,
+        errors.ObjectMissing,
+    )
+}
+
+
+class Malformed(Exception):
+    """The other side sent something that is no message of this protocol."""
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """A message as it goes over the pipe."""
+    body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def unpack(body: bytes) -> dict[str, Any]:
+    """The message in ``body`` (without its length). Raises ``Malformed``."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("no JSON") from error
+    if not isinstance(message, dict):
+        raise Malformed("no object")
+    return message
+
+
+def read(stream: BinaryIO) -> dict[str, Any] | None:
+    """The next message of a blocking stream; None at its end."""
+    length = stream.read(LENGTH_BYTES)
+    if len(length) < LENGTH_BYTES:
+        return None
+    return unpack(stream.read(int.from_bytes(length, "big")))
+
+
+def header_message(header: Header) -> dict[str, Any]:
+    """A header as a message."""
+    return {
+        "kind": "header",
+        "parser": header.parser,
+        "media_type": header.media_type,
+        "title": header.title,
+        "page_count": header.page_count,
+    }
+
+
+def page_message(page: Page) -> dict[str, Any]:
+    """A page as a message."""
+    blocks: list[int] = []
+    for block in page.blocks:
+        blocks += (_KIND_NUMBERS[block.kind], block.start, block.end, block.level)
+    problem = page.problem.as_json() if page.problem else None
+    return {
+        "kind": "page",
+        "number": page.number,
+        "text": page.text,
+        "label": page.label,
+        "blocks": blocks,
+        "problem": problem,
+    }
+
+
+def error_message(error: errors.DataDistillerError, where: str = "") -> dict[str, Any]:
+    """An error that ends the document; ``where`` is for the log: types and lines of code, no contents."""
+    return {"kind": "error", **error.problem().as_json(), "where": where}
+
+
+def to_header(message: Mapping[str, Any]) -> Header:
+    """The header in a message. Raises ``Malformed``."""
+    try:
+        count = message["page_count"]
+        return Header(
+            str(message["parser"])[:100],
+            str(message["media_type"])[:200],
+            str(message["title"])[:1000],
+            None if count is None else int(count),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Malformed("header") from error
+
+
+def to_page(message: Mapping[str, Any]) -> Page:
+    """The page in a message, its offsets checked. Raises ``Malformed``."""
+    try:
+        text, flat, problem = str(message["text"]), message["blocks"], message["problem"]
+        blocks = tuple(
+            Block(_KINDS[kind], start, end, level)
+            for kind, start, end, level in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        )
+        ends = [0, *(block.end for block in blocks)]
+        if any(not before <= b.start <= b.end <= len(text) for before, b in zip(ends, blocks, strict=False)):
+            raise Malformed("offsets")
+        text.encode()  # fails on lone surrogates, which JSON can carry
+        if "\0" in text:
+            raise Malformed("NUL")
+        return Page(
+            int(message["number"]),
+            text,
+            blocks,
+            str(message["label"])[:200],
+            Problem(problem["code"], problem["message"], problem["hint"]) if problem else None,
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise Malformed("page") from error
+
+
+def to_error(problem: Mapping[str, Any]) -> errors.DataDistillerError:
+    """The exception that a problem of a document or a page stands for; an unknown code counts as damage."""
+    kind = _ERRORS.get(str(problem.get("code")), errors.DamagedDocument)
+    return kind(str(problem.get("message") or "")[:2000] or None, hint=str(problem.get("hint") or "")[:2000] or None)

@@ -1,0 +1,40 @@
+"""Which parser reads which media type. Parsers are imported when they are first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+
+from datadistiller import errors
+from datadistiller.parsing import Parser, formats
+
+#: Gives the parser of a media type; raises ``errors.UnsupportedType``.
+Registry = Callable[[str], Parser]
+
+#: Media type -> module of this package and class in it.
+PARSERS = {
+    formats.TEXT: ("text", "TextParser"),
+    formats.MARKDOWN: ("markdown", "MarkdownParser"),
+    formats.HTML: ("html", "HtmlParser"),
+    formats.PDF: ("pdf", "PdfParser"),
+    formats.DOCX: ("docx", "DocxParser"),
+    formats.PPTX: ("pptx", "PptxParser"),
+    formats.XLSX: ("xlsx", "XlsxParser"),
+    formats.CSV: ("csv", "CsvParser"),
+    formats.TSV: ("csv", "CsvParser"),
+    formats.JSON: ("json", "JsonParser"),
+    formats.JSON_LINES: ("json", "JsonParser"),
+    formats.EMAIL: ("email", "EmailParser"),
+    formats.EPUB: ("epub", "EpubParser"),
+}
+
+
+@cache
+def parser_of(media_type: str) -> Parser:
+    """The parser for ``media_type``; ``errors.UnsupportedType`` if there is none."""
+    if media_type not in PARSERS:
+        raise errors.UnsupportedType(f"There is no parser for {media_type}.")
+    module, name = PARSERS[media_type]
+    parser: Parser = getattr(importlib.import_module(f"datadistiller.parsing.{module}"), name)()
+    return parser

@@ -1,0 +1,223 @@
+"""What a file is, told by its first bytes; its name only decides between kinds of plain text."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from pathlib import PurePath
+from typing import NoReturn
+
+from datadistiller import errors
+from datadistiller.parsing import decoding, formats
+
+#: How much of a file is needed, bytes.
+HEAD_BYTES = 65_536
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
+_OFFICE = (
+    (b"wordprocessingml", formats.DOCX),
+    (b"ms-word.document", formats.DOCX),
+    (b"ms-word.template", formats.DOCX),
+    (b"presentationml", formats.PPTX),
+    (b"ms-powerpoint", formats.PPTX),
+    (b"spreadsheetml", formats.XLSX),
+    (b"ms-excel.sheet.macroenabled", formats.XLSX),
+    (b"ms-excel.template.macroenabled", formats.XLSX),
+)
+_FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLSX))
+
+#: Beginnings of files that cannot be read, and what a person calls them.
+_FOREIGN = (
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"\0\0\0\x0cjP", "a JPEG 2000 picture"),
+    (b"RIFF", "a WebP picture or a recording"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"{\\rtf", "an RTF document"),
+    (b"%!PS", "a PostScript file"),
+    (b"ITSF", "a compiled help file (CHM)"),
+    (b"\xe4\x52\x5c\x7b", "a OneNote section"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a Windows program"),
+    (b"\xca\xfe\xba\xbe", "a program"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"ID3", "a recording"),
+    (b"OggS", "a recording"),
+    (b"fLaC", "a recording"),
+    (b"\x1aE\xdf\xa3", "a video"),
+)
+_HTML = re.compile(rb"(?>\s+|<!--.*?-->|<\?xml[^>]*>)*+<(?:!doctype\s+html|html[\s>])", re.I | re.S)
+_XML = re.compile(rb"\s*<\?xml[\s>]", re.I)
+_MAIL_HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*):[ \t\r\n]")
+_MAIL_NAMES = frozenset(
+    b"from to subject date cc received message-id mime-version return-path delivered-to reply-to sender".split()
+    + b"content-type x-mailer x-sender content-transfer-encoding".split()
+)
+_MAILBOX = re.compile(rb"From \S{1,200} .{0,100}\d{4}.{0,50}\r?\n")
+
+
+def sniff(head: bytes, filename: str) -> str:
+    """The media type (a key of ``formats.BY_MEDIA_TYPE``) of the file that begins with ``head``.
+
+    ``head`` is the first ``HEAD_BYTES`` bytes, or all of a shorter file. Content wins over the extension.
+    Raises ``errors.EmptyDocument`` and ``errors.UnsupportedType``, which names what the file looks like.
+    """
+    if not head:
+        raise errors.EmptyDocument
+    extension = PurePath(filename).suffix.lower()
+    if _is_pdf(head, extension):
+        return formats.PDF
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK00PK\x03\x04")):
+        return _sniff_zip(head, extension)
+    if head.startswith(_OLE):
+        return _sniff_ole(head, extension)
+    _refuse_foreign(head)
+    if not decoding.looks_textual(head):
+        claimed = formats.BY_EXTENSION.get(extension)
+        if claimed and not claimed.textual:
+            return claimed.media_type  # the parser says in which way it is damaged
+        _refuse("an unknown binary file" if head.strip(b"\0") else "a file of zero bytes")
+    return _sniff_text(_ascii_view(head), extension, len(head) < HEAD_BYTES)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise errors.UnsupportedType(f"This is {what}; files of this type cannot be read.")
+
+
+def _is_pdf(head: bytes, extension: str) -> bool:
+    """The header may follow junk; then something else of a PDF must be there, as texts mention %PDF too."""
+    at = head[:1024].find(b"%PDF-")
+    if at >= 0 and not head[:at].strip(b"\0\r\n\t \xef\xbb\xbf"):
+        return True
+    inside = re.search(rb"(?<!\d)\d{1,10} \d{1,5} obj\b", head) is not None
+    return inside and (at >= 0 or extension == ".pdf")
+
+
+def _refuse_foreign(head: bytes) -> None:
+    for magic, what in _FOREIGN:
+        short = len(magic) < 4 and magic.isalnum()  # two letters may begin a text as well
+        if head.startswith(magic) and not (short and decoding.looks_textual(head)):
+            _refuse(what)
+    if head[257:262] == b"ustar":
+        _refuse("a tar archive")
+    if head[4:8] == b"ftyp":
+        _refuse("a video or an HEIC picture")
+
+
+def _sniff_ole(head: bytes, extension: str) -> str:
+    """Office 97-2003, or the wrapper of an encrypted Office file: its parser then says that it is encrypted."""
+    claimed = formats.BY_EXTENSION.get(extension)
+    if claimed and claimed.media_type in (formats.DOCX, formats.PPTX, formats.XLSX):
+        return claimed.media_type
+    if _ENCRYPTED_PACKAGE in head:
+        return formats.DOCX
+    _refuse("an Office 97-2003 document or an Outlook message")
+
+
+def _sniff_zip(head: bytes, extension: str) -> str:
+    """Told by the local headers: the central directory is at the end of the file, out of reach."""
+    names, first_bodies = _zip_entries(head)
+    mimetype = first_bodies.get("mimetype", b"").strip()
+    if mimetype == formats.EPUB.encode() or "META-INF/container.xml" in names:
+        return formats.EPUB
+    if mimetype.startswith(b"application/vnd.oasis"):
+        _refuse("an OpenDocument file")
+    types = first_bodies.get("[Content_Types].xml", b"").lower()
+    if b"ms-excel.sheet.binary" in types or "xl/workbook.bin" in names:
+        _refuse("a binary Excel workbook (.xlsb)")
+    claimed = formats.BY_EXTENSION.get(extension)
+    found = [media_type for mark, media_type in _OFFICE if mark in types] or [
+        media_type for folder, media_type in _FOLDERS if any(name.startswith(folder) for name in names)
+    ]
+    named = claimed.media_type if claimed and not claimed.textual else ""
+    # An Office file may embed another: the extension decides among what is inside.
+    if named and named != formats.PDF and (not found or named in found):
+        return named
+    if found and (types or "[Content_Types].xml" in names or "_rels/.rels" in names):
+        return found[0]
+    _refuse("a ZIP archive")
+
+
+def _zip_entries(head: bytes) -> tuple[set[str], dict[str, bytes]]:
+    """Names of the entries whose local header is in ``head``, and the contents of those that tell the type."""
+    names: set[str] = set()
+    bodies: dict[str, bytes] = {}
+    at = head.find(b"PK\x03\x04")
+    while 0 <= at <= len(head) - 30:
+        method = int.from_bytes(head[at + 8 : at + 10], "little")
+        size = int.from_bytes(head[at + 18 : at + 22], "little")
+        name_end = at + 30 + int.from_bytes(head[at + 26 : at + 28], "little")
+        body_at = name_end + int.from_bytes(head[at + 28 : at + 30], "little")
+        name = head[at + 30 : name_end].decode("utf-8", "replace").replace("\\", "/")
+        names.add(name)
+        if name in ("mimetype", "[Content_Types].xml"):
+            bodies[name] = _body(head[body_at:], method, size)
+        at = head.find(b"PK\x03\x04", body_at + size if size else name_end)
+    return names, bodies
+
+
+def _body(data: bytes, method: int, size: int) -> bytes:
+    if method == 0:
+        return data[: size or 64]
+    try:
+        return zlib.decompressobj(-15).decompress(data, 262_144)
+    except zlib.error:
+        return b""
+
+
+def _ascii_view(head: bytes) -> bytes:
+    """UTF-16 as UTF-8, so that the patterns match it; other encodings agree with ASCII where it matters."""
+    encoding = decoding.wide(head)
+    return head.decode(encoding, "replace").lstrip("\ufeff").encode("utf-8", "replace") if encoding else head
+
+
+def _sniff_text(text: bytes, extension: str, whole: bool) -> str:
+    claimed = formats.BY_EXTENSION.get(extension)
+    known = claimed.media_type if claimed else ""
+    if _HTML.match(text) and known not in (formats.MARKDOWN, formats.EMAIL):
+        return formats.HTML
+    if known == formats.HTML:
+        return known
+    if _XML.match(text):
+        _refuse("an XML file")
+    if _MAILBOX.match(text) and known != formats.EMAIL:
+        _refuse("a mailbox with several messages")
+    if known in ("", formats.TEXT):
+        return _sniff_plain(text, whole)
+    return known  # text under the name of a binary type: its parser says that it is none
+
+
+def _sniff_plain(text: bytes, whole: bool) -> str:
+    """Plain text, unless its content is clearly a message or JSON."""
+    if _is_mail(text):
+        return formats.EMAIL
+    if whole and text.lstrip()[:1] in (b"{", b"["):
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return formats.TEXT
+        return formats.JSON
+    return formats.TEXT
+
+
+def _is_mail(text: bytes) -> bool:
+    """A block of message headers first: at least three known ones, a sender among them, nothing else."""
+    block = re.split(rb"\r?\n\r?\n", text.lstrip(b"\r\n"), maxsplit=1)[0]
+    found = set()
+    for line in block.splitlines():
+        header = _MAIL_HEADER.match(line + b"\n")
+        if header:
+            found.add(header[1].lower())
+        elif line[:1] not in (b" ", b"\t"):
+            return False
+    return len(found & _MAIL_NAMES) >= 3 and not found.isdisjoint({b"from", b"sender", b"return-path", b"received"})

@@ -1,0 +1,47 @@
+"""Plain text: one page, a paragraph is what stands between empty lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datadistiller.model import Block, BlockKind, Page
+from datadistiller.parsing import Header, decoding, formats, pages
+
+
+def read_text(path: Path) -> str:
+    """The decoded, cleaned text of a file of any encoding."""
+    return pages.clean(decoding.decode(path.read_bytes()))
+
+
+def paragraphs(text: str) -> tuple[Block, ...]:
+    """The runs of lines that are not empty, white space at their ends left out."""
+    blocks: list[Block] = []
+    start = end = -1
+    at = 0
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if stripped:
+            first = at + line.index(stripped)
+            start = first if start < 0 else start
+            end = first + len(stripped)
+        elif start >= 0:
+            blocks.append(Block(BlockKind.PARAGRAPH, start, end))
+            start = -1
+        at += len(line) + 1
+    if start >= 0:
+        blocks.append(Block(BlockKind.PARAGRAPH, start, end))
+    return tuple(blocks)
+
+
+class TextParser:
+    """Reads plain text as it is."""
+
+    name = "text"
+    media_types = (formats.TEXT,)
+
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+        """One page. The whole file is held in memory."""
+        text = read_text(path)
+        yield Header(self.name, formats.TEXT, "", 1)
+        yield Page(1, text, paragraphs(text))

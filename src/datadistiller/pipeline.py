@@ -1,0 +1,93 @@
+"""THE table: what stages there are, what they read, who runs them, and their limits.
+
+Roles, topics, command line help, metric labels and the diagram in ARCHITECTURE.md derive from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datadistiller.messages import CHUNK_TOPIC, INGEST_TOPIC, REMOVE_TOPIC
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage of the write path."""
+
+    name: str
+    topic: str  # what it reads
+    group: str  # the consumer group that shares the topic
+    role: str  # the process that runs it
+    batch: int  # messages begun and settled together
+    concurrency: int  # batches in flight in one process
+    seconds: float  # a lease lasts this long; work that takes longer is stopped
+    tries: int  # reported transient failures until the dead letter
+    solo_crashes: int  # crashes while delivered alone until the dead letter
+    next_topics: tuple[str, ...]
+    help: str
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where a broker mirrors the stage's dead letters."""
+        return f"{self.topic}.dlq"
+
+
+PIPELINE = (
+    StageSpec(
+        name="ingest",
+        topic=INGEST_TOPIC,
+        group="ingestion-workers",
+        role="ingest",
+        batch=1,
+        concurrency=2,
+        seconds=900,
+        tries=5,
+        solo_crashes=5,
+        next_topics=(CHUNK_TOPIC,),
+        help="reads a document and cuts it into chunks",
+    ),
+    StageSpec(
+        name="embed",
+        topic=CHUNK_TOPIC,
+        group="embedding-workers",
+        role="embed",
+        batch=32,
+        concurrency=2,
+        seconds=300,
+        tries=5,
+        solo_crashes=5,
+        next_topics=(),
+        help="turns the texts of chunks into vectors",
+    ),
+    StageSpec(
+        name="remove",
+        topic=REMOVE_TOPIC,
+        group="removal-workers",
+        role="ingest",
+        batch=8,
+        concurrency=1,
+        seconds=300,
+        tries=100,
+        solo_crashes=20,
+        next_topics=(),
+        help="purges what a deleted document left in the stores",
+    ),
+)
+
+#: What a process can be told to run. The stages' roles, and those that serve no topic.
+ROLES = {
+    "api": "answers HTTP requests; in embedded mode it holds the search index and follows its change feed",
+    "ingest": "reads documents and cuts them into chunks; purges deleted ones",
+    "embed": "turns chunks into vectors",
+    "reaper": "frees the messages of dead workers, sweeps orphans and old records",
+}
+
+
+def stage(name: str) -> StageSpec:
+    """The stage of that name; KeyError if there is none."""
+    return {spec.name: spec for spec in PIPELINE}[name]
+
+
+def stages_of(role: str) -> tuple[StageSpec, ...]:
+    """The stages a role runs, in pipeline order."""
+    return tuple(spec for spec in PIPELINE if spec.role == role)

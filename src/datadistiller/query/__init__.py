@@ -1,0 +1,1 @@
+"""The read path, in order: search (vector and keyword, fused, hydrated from PostgreSQL), then answer with citations."""

@@ -1,0 +1,1 @@
+"""How stages run: workers, heartbeats, supervision. It knows messages and processes, not documents."""

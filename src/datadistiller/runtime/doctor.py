@@ -1,0 +1,132 @@
+"""Examines a running system and says what is wrong, in sentences with a hint each."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from datadistiller import errors, objects, pipeline
+from datadistiller.runtime.follower import Follower
+from datadistiller.store.inspection import Inspection
+from datadistiller.store.messages import Messages
+from datadistiller.store.workers import Workers
+
+#: A message that is due for this long, with workers alive, is worth a look, seconds.
+OLD_SECONDS = 600.0
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was examined. ``hint`` is empty if there is nothing to do."""
+
+    level: Level
+    part: str
+    sentence: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """Examines one system."""
+
+    inspection: Inspection
+    messages: Messages
+    workers: Workers
+    objects: objects.ObjectStore
+    follower: Follower
+    data_dir: Path
+    worker_timeout_seconds: float
+    min_free_disk_bytes: int
+
+    async def examine(self) -> list[Finding]:
+        """All findings, the unfinished jobs last. A part that does not answer is a finding, never an exception."""
+        findings = [self._disk(), self._index(), *await self._objects()]
+        try:
+            findings += await self._database()
+            findings += await self._workers()
+            findings += await self._queue()
+            findings += await self._jobs()
+        except errors.Unavailable as error:
+            findings.append(Finding(Level.ERROR, "database", error.message, "Start PostgreSQL, or see its log."))
+        return findings
+
+    def _disk(self) -> Finding:
+        free = shutil.disk_usage(self.data_dir).free
+        sentence = f"{free / 1e9:.1f} GB are free for {self.data_dir}."
+        if free < self.min_free_disk_bytes:
+            return Finding(Level.ERROR, "disk", sentence, "Uploads are refused until there is more room.")
+        return Finding(Level.OK, "disk", sentence)
+
+    def _index(self) -> Finding:
+        state = self.follower.state
+        if state.error is not None:
+            hint = "Jobs wait in 'embedding' until the follower runs again; see the API's log."
+            return Finding(Level.ERROR, "index", f"The index follower does not follow: {state.error}", hint)
+        if not state.ready:
+            return Finding(Level.WARNING, "index", "The index follower is still catching up.", "Wait for /readyz.")
+        return Finding(Level.OK, "index", f"The index holds {state.entries} chunks and is {state.lag} changes behind.")
+
+    async def _objects(self) -> Sequence[Finding]:
+        try:
+            await self.objects.check()
+        except errors.DataDistillerError as error:
+            return [Finding(Level.ERROR, "objects", error.message, error.hint)]
+        return [Finding(Level.OK, "objects", "The object store answers.")]
+
+    async def _database(self) -> Sequence[Finding]:
+        version = await self.inspection.version()
+        counts = await self.inspection.counts()
+        live, held = await self.inspection.live_chunks(), self.follower.state.entries
+        size = counts["database_bytes"] / 1e6
+        found = [Finding(Level.OK, "database", f"PostgreSQL {version} answers; the database has {size:.0f} MB.")]
+        documents, chunks = counts["documents"], counts["chunks"]
+        text = f"{documents} documents, {chunks} chunks; {live} belong in the index, {held} are in it."
+        if live == held:
+            found.append(Finding(Level.OK, "index", text))
+        else:
+            hint = "While documents come and go this is normal; if it stays, run 'datadistiller rebuild-index'."
+            found.append(Finding(Level.WARNING, "index", text, hint))
+        if counts["dead_letters"]:
+            sentence = f"{counts['dead_letters']} dead letters wait for a decision."
+            found.append(Finding(Level.WARNING, "queue", sentence, "See 'datadistiller dead-letters list'."))
+        return found
+
+    async def _workers(self) -> Sequence[Finding]:
+        alive = await self.workers.alive(self.worker_timeout_seconds)
+        roles = Counter(role for worker in alive for role in worker.role.split(","))
+        found = []
+        for role in dict.fromkeys(spec.role for spec in pipeline.PIPELINE):
+            if roles[role]:
+                found.append(Finding(Level.OK, "workers", f"{roles[role]} {role} worker(s) are alive."))
+            else:
+                hint = f"Start one: datadistiller serve --roles {role}. With 'up' it restarts by itself; see its log."
+                found.append(Finding(Level.ERROR, "workers", f"No {role} worker is alive.", hint))
+        return found
+
+    async def _queue(self) -> Sequence[Finding]:
+        found = []
+        for depth in await self.messages.depths():
+            text = f"{depth.topic}: {depth.due} due, {depth.leased} being worked on, {depth.delayed} delayed"
+            text += f", the oldest for {depth.oldest_age_seconds:.0f} s."
+            old = depth.due > 0 and depth.oldest_age_seconds > OLD_SECONDS
+            hint = "More workers of this stage would help." if old else ""
+            found.append(Finding(Level.WARNING if old else Level.OK, "queue", text, hint))
+        return found
+
+    async def _jobs(self) -> Sequence[Finding]:
+        return [
+            Finding(Level.OK, "job", f"{job.job_id} '{job.filename}' is {job.status}: {job.reason}", job.hint)
+            for job in await self.inspection.unfinished()
+        ]

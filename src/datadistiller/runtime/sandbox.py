@@ -1,0 +1,258 @@
+"""Parses hostile files: a few warm, confined, killable processes, and what to do when one of them dies.
+
+``parsing.confine`` says which limits hold on which system. The sandbox itself keeps the limits of time, and
+keeps what a bad page costs to that page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from datadistiller import errors, model
+from datadistiller.parsing import Header, protocol
+from datadistiller.runtime.sandbox_child import Child, Ending, Gone, Silent
+
+#: The parser process; the memory it may use is added as its last argument.
+COMMAND = (sys.executable, "-s", "-m", "datadistiller.parsing.child")
+
+#: Pages of one document that may crash, hang or exhaust their process before the document fails.
+MAX_FAILED_PAGES = 5
+
+#: A process that kept more memory than this after a document, beyond what it started with, is replaced, bytes.
+KEPT_BYTES = 96 << 20
+
+#: Called after each page with the pages read so far and how many there are (None: not known).
+OnPage = Callable[[int, int | None], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may cost; the defaults are those of the settings of the same names."""
+
+    parse_seconds: float = 300
+    page_seconds: float = 30
+    memory_mb: int = 1024
+    documents: int = 100
+    max_pages: int = 10_000
+    max_text_chars: int = 50_000_000
+
+    @property
+    def max_answer_bytes(self) -> int:
+        """The longest message of a parser that is believed: all text on one page, escaped, and its blocks."""
+        return 8 * self.max_text_chars + (16 << 20)
+
+
+class _Reading:
+    """One document on its way through one or more processes."""
+
+    def __init__(self, path: Path, media_type: str, limits: Limits) -> None:
+        self.path = path
+        self.media_type = media_type
+        self.limits = limits
+        self.header: Header | None = None
+        self.pages: list[model.Page] = []
+        self.finished = False
+        self.error: errors.DataDistillerError | None = None
+        self._failures = 0
+        self._retried = 0  # the page that was tried a second time, or 0
+
+    @property
+    def page_count(self) -> int | None:
+        """How many pages the parser announced."""
+        return self.header.page_count if self.header else None
+
+    def request(self) -> dict[str, Any]:
+        """What the next process is asked."""
+        return {
+            "path": str(self.path.resolve()),
+            "media_type": self.media_type,
+            "first_page": len(self.pages) + 1,
+            "max_pages": self.limits.max_pages,
+            "max_text_chars": self.limits.max_text_chars,
+            "cpu_seconds": self.limits.parse_seconds,
+        }
+
+    def take(self, answer: Mapping[str, Any]) -> bool:
+        """Records an answer that is no page; True if it ends the document. Raises ``protocol.Malformed``."""
+        match answer.get("kind"):
+            case "header":
+                self.header = self.header or protocol.to_header(answer)
+                return False
+            case "error":
+                self.error = protocol.to_error(answer)
+                _log.info("document_unreadable", code=self.error.code, where=str(answer.get("where"))[:500])
+            case "end" if self.header:
+                self.finished = True
+            case _:
+                raise protocol.Malformed("kind")
+        return True
+
+    def add(self, page: model.Page) -> None:
+        """Records the next page. Raises ``protocol.Malformed`` if it is not the next one."""
+        if self.header is None or page.number != len(self.pages) + 1:
+            raise protocol.Malformed("order")
+        self.pages.append(page)
+
+    def failed(self, error: errors.PermanentError, retry: bool) -> None:
+        """The process died at the next page: it is tried again, given up alone, or the document fails."""
+        page = len(self.pages) + 1
+        paged = self.page_count is not None and self.page_count > 1
+        if self._retried != page and (retry or not (paged or isinstance(error, errors.ParserTimedOut))):
+            self._retried = page
+            return
+        self._failures += 1
+        if not paged or self._failures > MAX_FAILED_PAGES:
+            self.error = error
+            return
+        self.pages.append(model.Page(page, "", problem=error.problem()))
+        self.finished = page == self.page_count
+
+    def document(self) -> model.ParsedDocument:
+        """What was read. Raises what ended the document."""
+        if self.error is not None:
+            raise self.error
+        assert self.header is not None
+        return model.ParsedDocument(tuple(self.pages), self.header.title, self.header.parser, self.header.media_type)
+
+
+class Sandbox:
+    """Parses up to ``concurrency`` documents at a time, each in a process of its own that is kept warm.
+
+    A process is replaced after ``limits.documents`` documents, when it kept memory, and whenever it misbehaved.
+    ``command`` is for tests: what to run instead of the real parser process.
+    """
+
+    def __init__(self, limits: Limits, *, concurrency: int = 2, command: Sequence[str] = COMMAND) -> None:
+        self._limits = limits
+        self._command = command
+        self._concurrency = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
+        self._idle: list[Child] = []
+        self._ending: set[asyncio.Task[Ending]] = set()
+
+    async def start(self) -> None:
+        """Starts the processes, so that the first document does not wait; not needed before ``parse``."""
+        while len(self._idle) < self._concurrency:
+            self._idle.append(await self._spawn())
+
+    async def close(self) -> None:
+        """Ends all processes and waits until they are gone."""
+        while self._idle:
+            self._retire(self._idle.pop())
+        await asyncio.gather(*self._ending)
+
+    async def parse(self, path: Path, media_type: str, on_page: OnPage | None = None) -> model.ParsedDocument:
+        """Reads a file. A page that cannot be read has a ``problem``; text and pages of the others are there.
+
+        Raises an ``errors.UnreadableDocument`` for what is wrong with the file, ``errors.ParserCrashed``,
+        ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened to all of it or to too many pages,
+        ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
+        """
+        reading = _Reading(path, media_type, self._limits)
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._limits.parse_seconds) as limit:
+                    while not (reading.finished or reading.error):
+                        await self._attempt(reading, on_page)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise errors.ParserTimedOut(
+                    f"Reading the document took longer than {self._limits.parse_seconds:g} seconds."
+                ) from None
+        return reading.document()
+
+    async def _attempt(self, reading: _Reading, on_page: OnPage | None) -> None:
+        """Reads on in one process, to the end or until that process fails."""
+        child = await self._take()
+        try:
+            answer = await self._converse(child, reading, on_page)
+        except (Silent, Gone, protocol.Malformed) as failure:
+            ending = await asyncio.shield(self._retire(child))
+            self._failed(reading, failure, ending)
+        except BaseException:
+            self._retire(child)
+            raise
+        else:
+            await self._give_back(child, int(answer.get("memory_bytes") or 0))
+
+    async def _converse(self, child: Child, reading: _Reading, on_page: OnPage | None) -> Mapping[str, Any]:
+        """The last answer of the process about this document."""
+        child.ask(reading.request())
+        while True:
+            answer = await child.receive(self._limits.page_seconds, self._limits.max_answer_bytes)
+            if answer.get("kind") == "page":
+                large = len(answer.get("text") or "") > 1 << 18
+                to_page = protocol.to_page
+                reading.add(await asyncio.to_thread(to_page, answer) if large else to_page(answer))
+                if on_page is not None:
+                    await on_page(len(reading.pages), reading.page_count)
+            elif reading.take(answer):
+                return answer
+
+    def _failed(self, reading: _Reading, failure: Exception, ending: Ending) -> None:
+        place = f"page {len(reading.pages) + 1}" if reading.header else "the document"
+        error: errors.PermanentError
+        if isinstance(failure, Silent) or ending.timed_out:
+            seconds = self._limits.page_seconds
+            error = errors.ParserTimedOut(
+                f"Reading {place} took longer than {seconds:g} seconds.",
+                hint="Split the document, or raise DATADISTILLER_PAGE_SECONDS.",
+            )
+        elif ending.out_of_memory:
+            error = errors.ParserOutOfMemory(
+                f"Reading {place} needed more than {self._limits.memory_mb} MiB of memory."
+            )
+        else:
+            error = errors.ParserCrashed(f"The parser died while reading {place} ({ending.describe()}).")
+        _log.warning(
+            "parser_failed", code=error.code, page=len(reading.pages) + 1, status=ending.status, error=ending.last_error
+        )
+        # Memory may have been used up by earlier pages or documents, and a kill from outside says nothing.
+        reading.failed(error, retry=ending.out_of_memory or (ending.from_outside and not isinstance(failure, Silent)))
+
+    async def _spawn(self) -> Child:
+        """Raises ``errors.TransientError`` if the system has no process to give."""
+        try:
+            return await Child.spawn(self._command, self._limits.memory_mb)
+        except OSError as error:
+            raise errors.TransientError(f"The parser process did not start ({error.strerror}).") from error
+
+    async def _take(self) -> Child:
+        """A process that is ready, a warm one if there is one."""
+        child = self._idle.pop() if self._idle else await self._spawn()
+        if child.dead:
+            self._retire(child)
+            child = await self._spawn()
+        try:
+            await child.ready()
+        except BaseException:
+            self._retire(child)
+            raise
+        return child
+
+    async def _give_back(self, child: Child, memory_bytes: int) -> None:
+        """Keeps the process for the next document, or replaces it."""
+        child.documents += 1
+        if child.documents >= self._limits.documents or memory_bytes > child.baseline_bytes + KEPT_BYTES:
+            self._retire(child)
+            with contextlib.suppress(errors.TransientError):  # this document is read; the next one tries again
+                self._idle.append(await self._spawn())
+        else:
+            self._idle.append(child)
+
+    def _retire(self, child: Child) -> asyncio.Task[Ending]:
+        ending = child.end()
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending

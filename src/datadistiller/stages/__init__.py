@@ -1,0 +1,1 @@
+"""The write path, in order: accept, ingest, embed, remove. One callable each."""

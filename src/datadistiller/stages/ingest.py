@@ -1,0 +1,116 @@
+"""Reads a document and cuts it into chunks. One delivery in, its pages and chunks out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from datadistiller import errors, model
+from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome
+from datadistiller.parsing import protocol
+
+#: Progress is written at most this often, seconds.
+PROGRESS_SECONDS = 0.25
+
+#: Progress when the first page is awaited, when all are read, when chunks are cut (contract: 0-100 over the job).
+_FIRST, _READ, _CHUNKING = 1, 24, 25
+
+
+class Objects(Protocol):
+    """Where uploads are."""
+
+    def local_path(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """The object as a file; raises ``errors.ObjectMissing``."""
+        ...
+
+
+class Jobs(Protocol):
+    """The records of documents."""
+
+    async def get(self, job_id: UUID) -> model.Job:
+        """Raises ``errors.JobNotFound``, also for a deleted document."""
+        ...
+
+    async def advance(
+        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
+    ) -> bool:
+        """False if the delivery's lease or attempt is no longer current."""
+        ...
+
+
+class DocumentParser(Protocol):
+    """Reads a file without harm to this process: ``runtime.sandbox.Sandbox``."""
+
+    async def parse(
+        self, path: Path, media_type: str, on_page: Callable[[int, int | None], Awaitable[None]] | None = None
+    ) -> model.ParsedDocument:
+        """Calls ``on_page`` with pages read and pages in all. Raises a subclass of ``errors.PermanentError``."""
+        ...
+
+
+class Chunker(Protocol):
+    """Cuts pages into chunks. Pure, CPU-bound."""
+
+    def chunk(self, job_id: UUID, document: model.ParsedDocument, filename: str) -> list[model.Chunk]:
+        """The chunks in reading order, none if there is no text."""
+        ...
+
+
+class Ingest:
+    """The ingest stage. Everything it does can be done again: nothing is written but status and progress."""
+
+    def __init__(self, objects: Objects, jobs: Jobs, parser: DocumentParser, chunker: Chunker) -> None:
+        self._objects = objects
+        self._jobs = jobs
+        self._parser = parser
+        self._chunker = chunker
+
+    async def __call__(self, batch: Sequence[Delivery]) -> list[Outcome]:
+        """One outcome per delivery; what is wrong with a document is its ``Failed``."""
+        return [await self._ingest(delivery) for delivery in batch]
+
+    async def _ingest(self, delivery: Delivery) -> Outcome:
+        try:
+            job = await self._jobs.get(delivery.job_id)
+            document = await self._read(delivery, job)
+            await self._advance(delivery, model.Status.CHUNKING, _CHUNKING, len(document.pages))
+            chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+        except errors.JobNotFound as error:
+            return Failed(delivery, errors.LeaseLost(error.message))
+        except errors.DataDistillerError as error:
+            return Failed(delivery, error)
+        return Done(delivery, Ingested(document, chunks)) if chunks else Failed(delivery, _why_empty(document))
+
+    async def _read(self, delivery: Delivery, job: model.Job) -> model.ParsedDocument:
+        await self._advance(delivery, model.Status.PROCESSING, _FIRST)
+        written = time.monotonic()
+
+        async def on_page(read: int, count: int | None) -> None:
+            nonlocal written
+            if time.monotonic() - written >= PROGRESS_SECONDS:
+                share = read / count if count else 0.0
+                progress = _FIRST + int((_READ - _FIRST) * min(1.0, share))
+                await self._advance(delivery, model.Status.PROCESSING, progress, count)
+                written = time.monotonic()
+
+        async with self._objects.local_path(job.object_key) as path:
+            return await self._parser.parse(path, job.media_type, on_page)
+
+    async def _advance(
+        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
+    ) -> None:
+        if not await self._jobs.advance(delivery, status, progress, page_count):
+            raise errors.LeaseLost
+
+
+def _why_empty(document: model.ParsedDocument) -> errors.DataDistillerError:
+    """Pages that failed explain it better than that there is no text."""
+    for page in document.pages:
+        if page.problem:
+            return protocol.to_error(page.problem.as_json())
+    return errors.NoText()

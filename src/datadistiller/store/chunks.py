@@ -1,0 +1,75 @@
+"""Chunks and pages: what is embedded, what a query shows, and which documents a filter allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datadistiller import errors, model
+from datadistiller.store import filters
+from datadistiller.store.database import Database
+from datadistiller.store.statements import Statements
+
+
+class Chunks:
+    """Reads chunks."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._sql = Statements("chunks")
+
+    async def texts(self, chunk_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """What is embedded of each chunk (context and text); chunks that are gone are left out."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["texts"], {"chunks": list(chunk_ids)})).fetchall()
+        return {r["chunk_id"]: f"{r['context']}\n{r['text']}" if r["context"] else r["text"] for r in rows}
+
+    async def passages(self, chunk_nos: Sequence[int]) -> list[model.Passage]:
+        """The findable ones of these chunks, in the order given, with score 0."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["passages"], {"numbers": list(chunk_nos)})).fetchall()
+        found = {row["chunk_no"]: row for row in rows}
+        return [_passage(found[number]) for number in chunk_nos if number in found]
+
+    async def allowed_jobs(self, collection: str | None, filter: Mapping[str, Any] | None) -> NDArray[np.int64] | None:
+        """Sorted ``int64[n]`` job numbers of the searchable documents a query may use; None means all.
+
+        Raises ``errors.InvalidRequest`` for a filter that is not understood.
+        """
+        if collection is None and not filter:
+            return None
+        where, values = filters.condition(filter or {})
+        statement = (
+            "SELECT job_no FROM document_jobs j WHERE deleted_at IS NULL AND searchable"
+            " AND (%(collection)s::text IS NULL OR collection = %(collection)s)" + where + " ORDER BY job_no"
+        )
+        try:
+            async with self._db.transaction() as conn:
+                await conn.execute(self._sql["allow_bitmaps"])
+                rows = await (await conn.execute(statement, {"collection": collection, **values})).fetchall()
+        except errors.BrokenInvariant as error:
+            raise errors.InvalidRequest(
+                "The filter or the collection holds a value that PostgreSQL cannot compare.",
+                hint="Leave out NUL characters, broken Unicode, and numbers that are not finite.",
+            ) from error
+        return np.array([row["job_no"] for row in rows], dtype=np.int64)
+
+    async def page(self, job_id: UUID, page: int) -> model.Page:
+        """The parsed text of a page; ``errors.JobNotFound`` if there is no such page."""
+        async with self._db.connection() as conn:
+            row = await (await conn.execute(self._sql["page"], {"job_id": job_id, "page": page})).fetchone()
+        if row is None:
+            raise errors.JobNotFound(f"Document {job_id} has no page {page}.", hint="Look at page_count in its status.")
+        return model.Page(number=row["page"], text=row["text"], label=row["label"])
+
+
+def _passage(row: Mapping[str, Any]) -> model.Passage:
+    return model.Passage(
+        chunk_no=row["chunk_no"], chunk_id=row["chunk_id"], job_id=row["job_id"], filename=row["filename"],
+        collection=row["collection"], metadata=row["metadata"], page=row["page"], page_label=row["page_label"],
+        start=row["start_char"], end=row["end_char"], text=row["text"], context=row["context"], score=0.0,
+    )  # fmt: skip

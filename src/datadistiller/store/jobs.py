@@ -1,0 +1,255 @@
+"""Documents and their jobs: accepted, read, cancelled, retried, deleted."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from datadistiller import errors, messages, model
+from datadistiller.store.database import Connection, Database
+from datadistiller.store.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """An upload whose bytes are safe in the object store."""
+
+    job_id: UUID
+    filename: str
+    collection: str
+    media_type: str
+    file_size: int
+    sha256: str
+    object_key: str
+    lane: model.Lane
+    metadata: Mapping[str, Any]
+    idempotency_key: str | None = None
+    request_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an upload. ``duplicate``: the same bytes were there; ``replayed``: the same key was used."""
+
+    job: model.Job
+    duplicate: bool
+    replayed: bool
+
+
+class Jobs:
+    """Rows of ``document_jobs`` and what hangs on them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._sql = Statements("jobs")
+
+    async def accept(self, new: NewJob) -> Accepted:
+        """Records an upload and its first message in one transaction; committed when this returns.
+
+        Raises ``errors.IdempotencyMismatch`` if the key was used for another upload, and
+        ``errors.InvalidRequest`` if a text cannot be stored.
+        """
+        try:
+            async with self._db.transaction() as conn:
+                # Taken first: a second request with this key waits here until the first one is decided.
+                replayed = await self._claim_key(conn, new)
+                if replayed is not None:
+                    return replayed
+                accepted = await self._insert(conn, new)
+                if accepted.job.job_id != new.job_id and new.idempotency_key is not None:
+                    await self._one(conn, "point_key", key=new.idempotency_key, job_id=accepted.job.job_id)
+                return accepted
+        except errors.BrokenInvariant as error:
+            raise errors.InvalidRequest(
+                "The file name, collection, metadata or Idempotency-Key holds a character that cannot be stored.",
+                hint="Leave out NUL characters and broken Unicode.",
+            ) from error
+
+    async def find_idempotent(self, key: str, request_hash: str) -> model.Job | None:
+        """The job that was accepted with this key; ``errors.IdempotencyMismatch`` if the request differed."""
+        async with self._db.connection() as conn:
+            row = await self._one(conn, "find_key", key=key)
+            if row is None:
+                return None
+            if row["request_hash"] != request_hash:
+                raise errors.IdempotencyMismatch
+            job = await self._one(conn, "get", job_id=row["job_id"])
+            return None if job is None else job_of(job)
+
+    async def get(self, job_id: UUID) -> model.Job:
+        """The job; ``errors.JobNotFound`` if there is none or it was deleted."""
+        async with self._db.connection() as conn:
+            return job_of(await self._found(conn, "get", job_id))
+
+    async def list(
+        self,
+        status: model.Status | None = None,
+        collection: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[list[model.Job], str | None]:
+        """Jobs, newest first, and the cursor of the next page (None at the end).
+
+        Raises ``errors.InvalidRequest`` for a cursor that is none of ours.
+        """
+        at, last = _decode(cursor) if cursor else (None, None)
+        async with self._db.connection() as conn:
+            rows = await (
+                await conn.execute(
+                    self._sql["page"],
+                    {"status": status, "collection": collection, "at": at, "id": last, "limit": limit + 1},
+                )
+            ).fetchall()
+        jobs = [job_of(row) for row in rows[:limit]]
+        return jobs, _encode(jobs[-1]) if len(rows) > limit and jobs else None
+
+    async def cancel(self, job_id: UUID) -> model.Job:
+        """Stops a job; ``errors.Conflict`` if it is finished already."""
+        async with self._db.transaction() as conn:
+            row = await self._found(conn, "lock", job_id)
+            if model.Status(row["status"]).terminal:
+                raise errors.Conflict(f"Job {job_id} is {row['status']} already; there is nothing to cancel.")
+            for name in ("drop_messages", "unindex_chunks", "touch_chunks"):
+                await conn.execute(self._sql[name], {"job_id": job_id})
+            return job_of(await self._found(conn, "cancel", job_id))
+
+    async def retry(self, job_id: UUID) -> model.Job:
+        """Starts a new attempt; ``errors.Conflict`` unless the job failed, is partial or was cancelled."""
+        async with self._db.transaction() as conn:
+            row = await self._found(conn, "lock", job_id)
+            if model.Status(row["status"]) not in model.RETRYABLE:
+                raise errors.Conflict(
+                    f"Job {job_id} is {row['status']}; only failed, partial or cancelled jobs can be retried."
+                )
+            return await self._restart(conn, job_id, row["lane"])
+
+    async def delete(self, job_id: UUID) -> None:
+        """Hides the document from every query at once and orders its removal. ``errors.JobNotFound`` if gone."""
+        async with self._db.transaction() as conn:
+            row = await self._found(conn, "lock", job_id)
+            for name in ("drop_messages", "drop_letters", "touch_chunks", "delete"):
+                await conn.execute(self._sql[name], {"job_id": job_id})
+            await self._order(conn, messages.REMOVE_TOPIC, job_id, row["attempt"], row["lane"])
+
+    async def events(self, job_id: UUID, after_n: int = 0) -> Sequence[model.JobEvent]:
+        """What happened to the job after event number ``after_n``, at most 1,000 events."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["events"], {"job_id": job_id, "after": after_n})).fetchall()
+        return [model.JobEvent(**{**row, "status": model.Status(row["status"])}) for row in rows]
+
+    async def advance(
+        self, delivery: messages.Delivery, status: model.Status, progress: int, page_count: int | None = None
+    ) -> bool:
+        """Moves status and progress on; False if the lease or the attempt is no longer current."""
+        async with self._db.connection() as conn:
+            row = await self._one(
+                conn, "advance", job_id=delivery.job_id, message_id=delivery.message_id, token=delivery.token,
+                attempt=delivery.attempt, status=status.value, progress=progress, page_count=page_count,
+            )  # fmt: skip
+        return row is not None
+
+    async def unfinished_count(self) -> int:
+        """How many documents are on their way."""
+        async with self._db.connection() as conn:
+            row = await self._one(conn, "unfinished_count")
+        return int(row["n"]) if row else 0
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many documents are in each status."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["count_by_status"])).fetchall()
+        return {row["status"]: int(row["n"]) for row in rows}
+
+    async def _claim_key(self, conn: Connection, new: NewJob) -> Accepted | None:
+        """Enters the key for the new job, or gives the job of the request that had it before."""
+        key = new.idempotency_key
+        if key is None:
+            return None
+        for _ in range(3):
+            if await self._one(conn, "insert_key", key=key, request_hash=new.request_hash, job_id=new.job_id):
+                return None
+            row = await self._one(conn, "find_key", key=key)
+            if row is None:
+                continue  # dropped meanwhile
+            if row["request_hash"] != new.request_hash:
+                raise errors.IdempotencyMismatch
+            job = await self._one(conn, "get", job_id=row["job_id"])
+            if job is not None:
+                return Accepted(job_of(job), duplicate=False, replayed=True)
+            await self._one(conn, "drop_key", key=key, job_id=row["job_id"])  # its document was deleted
+        raise errors.Unavailable("The same Idempotency-Key is being used by others.", retry_after=1)
+
+    async def _insert(self, conn: Connection, new: NewJob) -> Accepted:
+        values = {
+            "job_id": new.job_id, "filename": new.filename, "collection": new.collection,
+            "media_type": new.media_type, "file_size": new.file_size, "sha256": new.sha256,
+            "object_key": new.object_key, "lane": int(new.lane), "metadata": Jsonb(dict(new.metadata)),
+        }  # fmt: skip
+        for _ in range(3):
+            row = await self._one(conn, "insert_job", **values)
+            if row is not None:
+                await self._order(conn, messages.INGEST_TOPIC, new.job_id, 1, new.lane)
+                return Accepted(job_of(row), duplicate=False, replayed=False)
+            first = await self._one(conn, "same_content", collection=new.collection, sha256=new.sha256)
+            if first is not None:
+                return await self._duplicate(conn, first)
+        raise errors.Unavailable("The document was uploaded and deleted at the same time by others.")
+
+    async def _duplicate(self, conn: Connection, first: dict[str, Any]) -> Accepted:
+        status = model.Status(first["status"])
+        if status in (model.Status.FAILED, model.Status.CANCELLED):
+            return Accepted(await self._restart(conn, first["job_id"], first["lane"]), duplicate=True, replayed=False)
+        return Accepted(job_of(first), duplicate=True, replayed=False)
+
+    async def _restart(self, conn: Connection, job_id: UUID, lane: int) -> model.Job:
+        for name in ("drop_messages", "drop_letters"):
+            await conn.execute(self._sql[name], {"job_id": job_id})
+        row = await self._found(conn, "restart", job_id)
+        await self._order(conn, messages.INGEST_TOPIC, job_id, row["attempt"], lane)
+        return job_of(row)
+
+    async def _order(self, conn: Connection, topic: str, job_id: UUID, attempt: int, lane: int) -> None:
+        await conn.execute(
+            self._sql["insert_message"], {"topic": topic, "job_id": job_id, "attempt": attempt, "lane": int(lane)}
+        )
+
+    async def _found(self, conn: Connection, name: str, job_id: UUID) -> dict[str, Any]:
+        row = await self._one(conn, name, job_id=job_id)
+        if row is None:
+            raise errors.JobNotFound(f"There is no document with job id {job_id}.")
+        return row
+
+    async def _one(self, conn: Connection, name: str, **values: object) -> dict[str, Any] | None:
+        return await (await conn.execute(self._sql[name], values)).fetchone()
+
+
+def job_of(row: Mapping[str, Any]) -> model.Job:
+    """The job a row of ``document_jobs`` stands for."""
+    return model.Job(
+        job_id=row["job_id"], filename=row["filename"], collection=row["collection"], media_type=row["media_type"],
+        file_size=row["file_size"], sha256=row["sha256"], object_key=row["object_key"], lane=model.Lane(row["lane"]),
+        metadata=row["metadata"], status=model.Status(row["status"]), attempt=row["attempt"],
+        progress=row["progress"], total_chunks=row["total_chunks"], processed_chunks=row["processed_chunks"],
+        failed_chunks=row["failed_chunks"], page_count=row["page_count"], failed_pages=row["failed_pages"],
+        searchable=row["searchable"], error=model.Problem(**row["error"]) if row["error"] else None,
+        created_at=row["created_at"], updated_at=row["updated_at"], finished_at=row["finished_at"],
+    )  # fmt: skip
+
+
+def _encode(job: model.Job) -> str:
+    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()}|{job.job_id}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        at, job_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii").split("|")
+        return datetime.fromisoformat(at), UUID(job_id)
+    except (ValueError, binascii.Error) as error:
+        raise errors.InvalidRequest("The cursor is not one that this list gave.", hint="Start without it.") from error

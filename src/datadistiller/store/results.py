@@ -1,0 +1,95 @@
+"""Writes the results of stages, inside the transaction that settles their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from datadistiller import model
+from datadistiller.messages import CHUNK_TOPIC, Delivery, Ingested
+from datadistiller.store.database import Connection
+from datadistiller.store.statements import Statements
+
+MOST_ROWS = 1000  # of one INSERT
+MOST_CHARS = 4_000_000  # of text in one INSERT, if it has more than one row
+
+Textual = TypeVar("Textual", model.Page, model.Chunk)
+
+
+class Results:
+    """What ingest and remove leave behind; the caller holds the jobs' locks."""
+
+    def __init__(self) -> None:
+        self._ingested = Statements("ingested")
+        self._removed = Statements("removed")
+
+    async def ingested(self, conn: Connection, delivery: Delivery, result: Ingested) -> None:
+        """Replaces pages and chunks of the job and orders the embedding of what is new."""
+        job = {"job_id": delivery.job_id}
+        same = {"chunks": [c.chunk_id for c in result.chunks], "contexts": [c.context for c in result.chunks]}
+        await conn.execute(self._ingested["drop_pages"], job)
+        for pages in _slices(result.document.pages):
+            await conn.execute(self._ingested["insert_pages"], {**job, **_pages(pages)})
+        await conn.execute(self._ingested["drop_chunks"], {**job, **same})
+        for chunks in _slices(result.chunks):
+            values = {**job, **_columns(chunks), "attempt": delivery.attempt}
+            await conn.execute(self._ingested["upsert_chunks"], values)
+        await conn.execute(self._ingested["describe"], {**job, **_description(result)})
+        await conn.execute(self._ingested["touch_chunks"], job)
+        await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})
+
+    async def removed(self, conn: Connection, jobs: Sequence[UUID]) -> None:
+        """Leaves nothing of deleted documents but a tombstone."""
+        if jobs:
+            for name in ("drop_chunks", "drop_pages", "drop_letters", "drop_keys", "tombstone"):
+                await conn.execute(self._removed[name], {"jobs": list(jobs)})
+
+
+def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:
+    """The items in portions of bounded size: one statement's parameters stay in memory several times."""
+    portion: list[Textual] = []
+    size = 0
+    for item in items:
+        if portion and (len(portion) >= MOST_ROWS or size + len(item.text) > MOST_CHARS):
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += len(item.text)
+    if portion:
+        yield portion
+
+
+def _pages(pages: Sequence[model.Page]) -> dict[str, object]:
+    return {
+        "pages": [p.number for p in pages],
+        "labels": [p.label for p in pages],
+        "texts": [p.text for p in pages],
+    }
+
+
+def _columns(chunks: Sequence[model.Chunk]) -> dict[str, object]:
+    return {
+        "chunks": [c.chunk_id for c in chunks],
+        "ordinals": [c.ordinal for c in chunks],
+        "pages": [c.page for c in chunks],
+        "starts": [c.start for c in chunks],
+        "ends": [c.end for c in chunks],
+        "tokens": [c.tokens for c in chunks],
+        "contexts": [c.context for c in chunks],
+        "texts": [c.text for c in chunks],
+    }
+
+
+def _description(result: Ingested) -> dict[str, object]:
+    pages = result.document.pages
+    broken = [{"page": p.number, **p.problem.as_json()} for p in pages if p.problem is not None]
+    return {
+        "title": result.document.title,
+        "parser": result.document.parser,
+        "page_count": len(pages),
+        "failed_pages": Jsonb(broken),
+        "total": len(result.chunks),
+    }

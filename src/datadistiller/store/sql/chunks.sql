@@ -1,0 +1,20 @@
+-- name: texts
+-- What is embedded.
+SELECT chunk_id, context, text FROM document_chunks WHERE chunk_id = ANY(%(chunks)s);
+
+-- name: passages
+-- Findable chunks only: whatever the index still holds, nothing deleted or unfinished is cited.
+SELECT c.chunk_no, c.chunk_id, c.job_id, j.filename, j.collection, j.metadata, c.page,
+       coalesce(p.label, '') AS page_label, c.start_char, c.end_char, c.text, c.context
+FROM document_chunks c JOIN document_jobs j USING (job_id)
+LEFT JOIN document_pages p ON p.job_id = c.job_id AND p.page = c.page
+WHERE c.chunk_no = ANY(%(numbers)s) AND c.status = 'indexed' AND j.searchable AND j.deleted_at IS NULL;
+
+-- name: page
+-- The parsed text of a page.
+SELECT p.page, p.label, p.text FROM document_pages p JOIN document_jobs j USING (job_id)
+WHERE p.job_id = %(job_id)s AND p.page = %(page)s AND j.deleted_at IS NULL;
+
+-- name: allow_bitmaps
+-- The index on metadata can be read as a bitmap only, which our sessions forbid for the sake of the queue.
+SET LOCAL enable_bitmapscan = on;

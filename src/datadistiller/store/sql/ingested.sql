@@ -1,0 +1,56 @@
+-- name: describe
+-- What reading the document gave; the job is embedding from here on. Chunks kept from an earlier attempt count.
+UPDATE document_jobs j SET status = 'embedding', title = %(title)s, parser = %(parser)s,
+    page_count = %(page_count)s, failed_pages = %(failed_pages)s, total_chunks = %(total)s,
+    processed_chunks = k.n, failed_chunks = 0, progress = embedding_progress(k.n, %(total)s::int)
+FROM (SELECT count(*)::int AS n FROM document_chunks WHERE job_id = %(job_id)s AND status = 'indexed') k
+WHERE j.job_id = %(job_id)s;
+
+-- name: drop_pages
+-- Pages of earlier attempts.
+DELETE FROM document_pages WHERE job_id = %(job_id)s;
+
+-- name: insert_pages
+-- The parsed text.
+INSERT INTO document_pages (job_id, page, label, text)
+SELECT %(job_id)s, * FROM unnest(%(pages)s::int[], %(labels)s::text[], %(texts)s::text[]);
+
+-- name: drop_chunks
+-- Chunks of earlier attempts that this reading does not give again; the index forgets them. One whose title or
+-- heading path changed is another text to the embedder: it goes too and comes again under a new number, so that
+-- an acknowledgement of the old one cannot count for it.
+WITH gone AS (
+    DELETE FROM document_chunks c WHERE c.job_id = %(job_id)s AND NOT EXISTS (
+        SELECT 1 FROM unnest(%(chunks)s::uuid[], %(contexts)s::text[]) u(id, context)
+        WHERE u.id = c.chunk_id AND u.context = c.context)
+    RETURNING job_id, chunk_no
+)
+INSERT INTO chunk_changes (job_id, chunk_nos)
+SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
+
+-- name: upsert_chunks
+-- A chunk that is there already keeps its number, its vector and, if indexed, its status.
+INSERT INTO document_chunks (chunk_id, job_id, attempt, ordinal, page, start_char, end_char, tokens, context, text)
+SELECT id, %(job_id)s, %(attempt)s, ordinal, page, start_char, end_char, tokens, context, text
+FROM unnest(%(chunks)s::uuid[], %(ordinals)s::int[], %(pages)s::int[], %(starts)s::int[], %(ends)s::int[],
+            %(tokens)s::int[], %(contexts)s::text[], %(texts)s::text[])
+     u(id, ordinal, page, start_char, end_char, tokens, context, text)
+ON CONFLICT (chunk_id) DO UPDATE SET attempt = excluded.attempt, ordinal = excluded.ordinal, page = excluded.page,
+    start_char = excluded.start_char, end_char = excluded.end_char, tokens = excluded.tokens, error = NULL,
+    status = CASE WHEN document_chunks.status = 'indexed' THEN 'indexed' ELSE 'pending' END;
+
+-- name: touch_chunks
+-- Chunks that have their vectors already enter the index (again) without a message; its ACK counts them.
+INSERT INTO chunk_changes (job_id, chunk_nos)
+SELECT c.job_id, array_agg(c.chunk_no)
+FROM document_chunks c JOIN chunk_vectors v USING (chunk_no) JOIN models m ON m.model_id = v.model_id AND m.active
+WHERE c.job_id = %(job_id)s GROUP BY c.job_id, c.chunk_no / 128;
+
+-- name: order_embedding
+-- One message per chunk that has no vector yet.
+INSERT INTO messages (topic, job_id, job_attempt, chunk_id, lane)
+SELECT %(topic)s, c.job_id, c.attempt, c.chunk_id, j.lane
+FROM document_chunks c JOIN document_jobs j USING (job_id)
+WHERE c.job_id = %(job_id)s AND NOT EXISTS (
+    SELECT 1 FROM chunk_vectors v JOIN models m ON m.model_id = v.model_id AND m.active WHERE v.chunk_no = c.chunk_no)
+ORDER BY c.ordinal;

@@ -1,0 +1,111 @@
+-- name: insert_job
+-- A new document; nothing if the same bytes are already in the collection.
+INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata)
+VALUES (%(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
+        %(lane)s, %(metadata)s)
+ON CONFLICT (collection, sha256) WHERE deleted_at IS NULL DO NOTHING
+RETURNING *;
+
+-- name: same_content
+-- The document with these bytes, locked: it may be retried now.
+SELECT * FROM document_jobs
+WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL
+FOR NO KEY UPDATE;
+
+-- name: insert_message
+-- The message that starts an attempt; written in the transaction that makes it true.
+INSERT INTO messages (topic, job_id, job_attempt, lane) VALUES (%(topic)s, %(job_id)s, %(attempt)s, %(lane)s);
+
+-- name: find_key
+-- What an Idempotency-Key stands for.
+SELECT k.request_hash, k.job_id FROM idempotency_keys k WHERE k.key = %(key)s;
+
+-- name: insert_key
+-- Remembers a key; the first request with it wins, a second one waits for its end.
+INSERT INTO idempotency_keys (key, request_hash, job_id) VALUES (%(key)s, %(request_hash)s, %(job_id)s)
+ON CONFLICT (key) DO NOTHING RETURNING key;
+
+-- name: point_key
+-- The upload was a duplicate: its key stands for the first job.
+UPDATE idempotency_keys SET job_id = %(job_id)s WHERE key = %(key)s RETURNING key;
+
+-- name: drop_key
+-- A key whose document is gone.
+DELETE FROM idempotency_keys WHERE key = %(key)s AND job_id = %(job_id)s RETURNING key;
+
+-- name: get
+-- One document; deleted ones are not there.
+SELECT * FROM document_jobs WHERE job_id = %(job_id)s AND deleted_at IS NULL;
+
+-- name: lock
+-- The same, locked for a change.
+SELECT * FROM document_jobs WHERE job_id = %(job_id)s AND deleted_at IS NULL FOR NO KEY UPDATE;
+
+-- name: page
+-- Newest first, after a cursor.
+SELECT * FROM document_jobs
+WHERE deleted_at IS NULL
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(collection)s::text IS NULL OR collection = %(collection)s)
+  AND (%(at)s::timestamptz IS NULL OR (created_at, job_id) < (%(at)s, %(id)s::uuid))
+ORDER BY created_at DESC, job_id DESC
+LIMIT %(limit)s;
+
+-- name: drop_messages
+-- Work that nobody shall do any more, leased or not: a late result finds no row and is refused.
+DELETE FROM messages WHERE job_id = %(job_id)s;
+
+-- name: drop_letters
+-- Dead letters of earlier attempts.
+DELETE FROM dead_letters WHERE job_id = %(job_id)s;
+
+-- name: cancel
+-- A request stopped it.
+UPDATE document_jobs SET status = 'cancelled', finished_at = now(),
+    error = jsonb_build_object('code', 'cancelled', 'message', 'Cancelled by request.',
+                               'hint', 'Start it again with retry.')
+WHERE job_id = %(job_id)s RETURNING *;
+
+-- name: restart
+-- A retry is a new attempt of the same job.
+UPDATE document_jobs SET attempt = attempt + 1, status = 'pending', progress = 0, error = NULL, finished_at = NULL,
+    total_chunks = NULL, processed_chunks = 0, failed_chunks = 0
+WHERE job_id = %(job_id)s RETURNING *;
+
+-- name: touch_chunks
+-- Tells the index to read the job's chunks again.
+INSERT INTO chunk_changes (job_id, chunk_nos)
+SELECT job_id, array_agg(chunk_no) FROM document_chunks WHERE job_id = %(job_id)s GROUP BY job_id, chunk_no / 128;
+
+-- name: unindex_chunks
+-- A job that is not searchable leaves the index; its chunks must be acknowledged again before a later attempt counts.
+UPDATE document_chunks c SET status = 'pending' FROM document_jobs j
+WHERE c.job_id = %(job_id)s AND j.job_id = c.job_id AND NOT j.searchable AND c.status = 'indexed';
+
+-- name: delete
+-- Hidden from every query from here on.
+UPDATE document_jobs SET deleted_at = now(), searchable = false WHERE job_id = %(job_id)s;
+
+-- name: events
+-- What happened after an event number.
+SELECT job_id, n, attempt, status, progress, at FROM job_events
+WHERE job_id = %(job_id)s AND n > %(after)s AND status <> 'deleted' ORDER BY n LIMIT 1000;
+
+-- name: advance
+-- Moves a job that this lease still holds, never back. Lost progress is harmless: nobody waits for the disk.
+UPDATE document_jobs j SET
+    status = CASE WHEN status_rank(%(status)s) > status_rank(j.status) THEN %(status)s ELSE j.status END,
+    progress = greatest(j.progress, %(progress)s), page_count = coalesce(%(page_count)s, j.page_count)
+FROM messages m, (SELECT set_config('synchronous_commit', 'off', true)) lazily
+WHERE j.job_id = %(job_id)s AND m.id = %(message_id)s AND m.lease_token = %(token)s
+  AND j.attempt = %(attempt)s AND j.deleted_at IS NULL AND status_rank(j.status) < 3
+RETURNING j.job_id;
+
+-- name: unfinished_count
+-- Documents on their way.
+SELECT count(*) AS n FROM document_jobs
+WHERE status IN ('pending', 'processing', 'chunking', 'embedding') AND deleted_at IS NULL;
+
+-- name: count_by_status
+-- Documents by status.
+SELECT status, count(*) AS n FROM document_jobs WHERE deleted_at IS NULL GROUP BY status;

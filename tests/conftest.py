@@ -1,0 +1,99 @@
+"""PostgreSQL for the tests: the real server, the wheel's and the oldest one installed, a fresh database per test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from datadistiller.store.database import Database
+from datadistiller.store.embedded import EmbeddedPostgres
+from datadistiller.store.migrate import migrate
+from tests.contracts.store_kit import Kit
+
+TEMPLATE = "dd_template"
+
+
+def installed_servers() -> list[Path]:
+    """Folders of the PostgreSQL programs the system has, oldest version first."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+    return sorted((path.parent for path in found), key=lambda folder: int(folder.parent.name))
+
+
+@pytest.fixture(scope="session", params=["wheel", "oldest"])
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a running server with a migrated template database."""
+    binaries = None
+    if request.param == "oldest":
+        servers = installed_servers()
+        if not servers:
+            reason = "no PostgreSQL under /usr/lib/postgresql"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        binaries = servers[0]
+    folder = Path(tempfile.mkdtemp(prefix="dd-pg-"))
+    folder.chmod(0o755)
+    server = EmbeddedPostgres(folder / "postgres", binaries)
+    try:
+        asyncio.run(server.start())
+        asyncio.run(make_template(server.url))
+        yield server.url
+    finally:
+        asyncio.run(server.stop())
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def make_template(url: str) -> None:
+    """A migrated database that each test's is copied from."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        # A database per test is made of copies and checkpoints; no test here cuts the power.
+        for setting in (b"fsync = off", b"full_page_writes = off"):
+            conn.execute(b"ALTER SYSTEM SET " + setting)
+        conn.execute("SELECT pg_reload_conf()")
+        conn.execute(f"CREATE DATABASE {TEMPLATE}".encode())
+    db = Database(named(url, TEMPLATE))
+    await db.open()
+    try:
+        await migrate(db)
+    finally:
+        await db.close()
+
+
+def named(url: str, database: str) -> str:
+    """The same server, another database."""
+    return url.replace("/datadistiller?", f"/{database}?")
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """The URL of a fresh, migrated database."""
+    name = f"dd_test_{next(_numbers)}"
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}".encode())
+    yield named(postgres_url, name)
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+async def kit(database: Database) -> Kit:
+    """All parts of the store on a fresh database, with one worker and one model."""
+    return await Kit(database).begin()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open ``Database`` on a fresh, migrated database."""
+    db = Database(database_url, max_size=12, name="test")
+    await db.open()
+    yield db
+    await db.close()

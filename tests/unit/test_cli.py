@@ -1,0 +1,201 @@
+"""The command line without a server: settings, checks before a start, files chosen, words printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import datadistiller
+from datadistiller import errors
+from datadistiller.cli import configuration, firstrun, ground, ingest, output, serve, up
+from datadistiller.cli.main import app
+from datadistiller.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("DATADISTILLER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(*words: str) -> str:
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "DATADISTILLER_URL": "http://127.0.0.1:9"}
+    argv = [sys.executable, "-m", "datadistiller", *words]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_version() -> None:
+    assert printed("version").strip() == datadistiller.__version__
+
+
+def test_settings_name_value_source_and_meaning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "datadistiller.toml").write_text("max_pages = 7\nport = 1\n")
+    monkeypatch.setenv("DATADISTILLER_PORT", "8123")
+    monkeypatch.setenv("DATADISTILLER_DATABASE_URL", "postgresql://me:secret@db.example/x")
+    rows = {row["name"]: row for row in json.loads(printed("settings", "--json"))}
+    assert set(rows) == set(Settings.model_fields)
+    assert (rows["port"]["value"], rows["port"]["source"]) == ("8123", "DATADISTILLER_PORT")
+    assert (rows["max_pages"]["value"], rows["max_pages"]["source"]) == ("7", "datadistiller.toml")
+    assert rows["log_level"]["source"] == "default"
+    assert all(row["meaning"] for row in rows.values())
+    assert rows["database_url"]["value"] == "postgresql://me:***@db.example/x"
+    assert "secret" not in printed("settings")
+
+
+def test_a_wrong_setting_is_a_sentence_that_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATADISTILLER_PORT", "hunter2")
+    with pytest.raises(errors.SetupError) as caught:
+        configuration.load()
+    assert caught.value.message.startswith("The setting port is not valid: ")
+    assert "DATADISTILLER_PORT" in caught.value.hint
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("content", ["port = = 3", 'nonsense = "x"'], ids=["syntax", "unknown"])
+def test_a_wrong_settings_file_is_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "datadistiller.toml").write_text(content)
+    with pytest.raises(errors.SetupError) as caught:
+        configuration.load()
+    assert "datadistiller.toml" in caught.value.message + caught.value.hint
+
+
+def test_options_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATADISTILLER_PORT", "8123")
+    assert configuration.load(port=None, host="::1").port == 8123
+    assert configuration.load(port=9).port == 9
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
+def test_loopback_is_allowed(host: str) -> None:
+    ground.check_host(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "::", "example.org", ""])
+def test_anything_else_is_refused(host: str) -> None:
+    with pytest.raises(errors.SetupError):
+        ground.check_host(host)
+
+
+def test_urls_of_addresses() -> None:
+    assert ground.url_of("127.0.0.1", 80) == "http://127.0.0.1:80"
+    assert ground.url_of("::1", 80) == "http://[::1]:80"
+
+
+def test_a_data_folder_belongs_to_one_process(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert ground.holder(folder) is None
+    with ground.locked(folder, 0):
+        assert ground.holder(folder) == os.getpid()
+        with pytest.raises(errors.SetupError, match=rf"process {os.getpid()}\)"), ground.locked(folder, 0):
+            pytest.fail("locked twice")
+    assert ground.holder(folder) is None
+    with ground.locked(folder, 0):
+        assert ground.holder(folder) == os.getpid()
+
+
+def test_a_full_disk_is_refused_and_leaves_the_folder_free(tmp_path: Path) -> None:
+    with pytest.raises(errors.SetupError, match="is full"), ground.locked(tmp_path, 10**18):
+        pytest.fail("there is no such disk")
+    assert ground.holder(tmp_path) is None
+
+
+def test_each_role_gets_its_processes(tmp_path: Path) -> None:
+    settings = configuration.load(data_dir=tmp_path, ingest_workers=1, embed_workers=2, port=8123)
+    specs = up.children(settings, tmp_path)
+    assert [spec.name for spec in specs] == ["api", "ingest-1", "embed-1", "embed-2"]
+    assert specs[2].env["WORKER_ID"] == "embed-1"
+    assert {spec.env["DATADISTILLER_PORT"] for spec in specs} == {"8123"}
+
+
+def test_why_a_child_did_not_start(tmp_path: Path) -> None:
+    log = tmp_path / "embed-1.log"
+    log.write_text(
+        '{"event": "started"}\n{"event": "cannot_start", "reason": "Another model.", "hint": "Embed again."}\n'
+    )
+    assert (up.why_not_started(log).message, up.why_not_started(log).hint) == ("Another model.", "Embed again.")
+    log.write_text("cannot_start reason=...\n")
+    assert str(log) in up.why_not_started(log).hint
+
+
+def test_the_samples_are_found_and_readable() -> None:
+    folder = firstrun.samples_folder()
+    assert folder is not None
+    files = list(ingest.files_of([folder]))
+    assert {path.suffix for path in files} == {".md", ".txt", ".html", ".pdf", ".docx", ".xlsx", ".csv", ".eml"}
+    assert all(path.stat().st_size < 100_000 for path in files)
+
+
+def test_folders_give_readable_visible_files_and_named_files_are_always_tried(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.PDF", ".hidden.txt", "program.exe", "deep/c.md"):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    named = tmp_path / "folder" / "program.exe"
+    found = [path.relative_to(tmp_path / "folder").as_posix() for path in ingest.files_of([tmp_path / "folder", named])]
+    assert found == ["a.PDF", "b.txt", "deep/c.md", "program.exe"]
+
+
+def test_roles() -> None:
+    assert serve.parse_roles("embed, api,embed") == ["embed", "api"]
+    for text in ("", "cook", "api,cook"):
+        with pytest.raises(errors.SetupError, match="role"):
+            serve.parse_roles(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1500, "2 kB"), (3e6, "3 MB"), (2.5e9, "2.5 GB")]
+)
+def test_sizes_for_people(count: float, words: str) -> None:
+    assert output.size(count) == words
+
+
+def test_no_server_is_one_sentence_on_standard_error_and_exit_code_2() -> None:
+    for words in (("jobs",), ("ask", "why?"), ("ingest", str(ROOT / "README.md"))):
+        done = run(*words)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.splitlines() == [
+            "Error: No DataDistiller answers at http://127.0.0.1:9. Start it with 'datadistiller up' (or 'make up'), "
+            "or name another with --url."
+        ]
+
+
+def test_doctor_without_a_server_examines_this_machine(tmp_path: Path) -> None:
+    (tmp_path / ".data" / "logs").mkdir(parents=True)
+    (tmp_path / ".data" / "logs" / "api.log").write_text('{"event": "boom", "level": "error"}\n')
+    done = run("doctor", "--json")
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)
+    assert [finding["part"] for finding in findings] == ["api", "disk", "up", "log"]
+    assert "No 'datadistiller up' runs" in findings[2]["sentence"]
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    done = run("ingest", "nowhere.pdf")
+    assert done.returncode == 1
+    assert "nowhere.pdf" in done.stderr
+
+
+def test_help_does_not_wait_for_heavy_libraries() -> None:
+    code = (
+        "import sys, datadistiller.cli.main; "
+        "print(*{'numpy', 'faiss', 'onnxruntime', 'psycopg', 'fastapi', 'tantivy'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

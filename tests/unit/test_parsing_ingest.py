@@ -1,0 +1,153 @@
+"""The ingest stage: what it asks of its parts, and what becomes of what they raise."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from datadistiller import errors, model
+from datadistiller.messages import INGEST_TOPIC, Delivery, Done, Failed, Ingested
+from datadistiller.stages import ingest
+
+JOB = model.Job(
+    uuid.uuid4(), "ducks.pdf", "default", "application/pdf", 3, "ab", "uploads/x/ducks.pdf", model.Lane.BULK, {},
+    model.Status.PENDING, 1, 0, None, 0, 0, None, (), False, None, datetime.now(UTC), datetime.now(UTC), None,
+)  # fmt: skip
+DELIVERY = Delivery(1, INGEST_TOPIC, JOB.job_id, 1, None, model.Lane.BULK, 0, 0, uuid.uuid4())
+DAMAGED = model.Page(2, "", problem=errors.ParserCrashed("It died on page 2.").problem())
+
+
+@dataclass
+class Jobs:
+    """Records what the stage writes. ``current``: how many writes are accepted; ``found``: the job exists."""
+
+    current: int = 100
+    found: bool = True
+    written: list[tuple[str, int, int | None]] = field(default_factory=list)
+
+    async def get(self, job_id: uuid.UUID) -> model.Job:
+        if not self.found:
+            raise errors.JobNotFound
+        return JOB
+
+    async def advance(
+        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
+    ) -> bool:
+        assert delivery is DELIVERY
+        self.written.append((status.value, progress, page_count))
+        return len(self.written) <= self.current
+
+
+class Objects:
+    """Gives a path that nobody opens."""
+
+    open = False
+
+    @asynccontextmanager
+    async def local_path(self, key: str) -> AsyncIterator[Path]:
+        assert key == JOB.object_key
+        self.open = True
+        yield Path("/nowhere")
+        self.open = False
+
+
+@dataclass
+class Parser:
+    """Gives these pages, reporting each; or raises ``error``."""
+
+    pages: tuple[model.Page, ...] = (model.Page(1, "Ducks."), DAMAGED, model.Page(3, "Geese."))
+    error: Exception | None = None
+
+    async def parse(
+        self, path: Path, media_type: str, on_page: Callable[[int, int | None], Awaitable[None]] | None = None
+    ) -> model.ParsedDocument:
+        assert media_type == JOB.media_type
+        assert on_page is not None
+        for page in self.pages:
+            await on_page(page.number, len(self.pages))
+        if self.error:
+            raise self.error
+        return model.ParsedDocument(self.pages, "Of Ducks", "test", media_type)
+
+
+class Chunker:
+    """A chunk per page that has text."""
+
+    def chunk(self, job_id: uuid.UUID, document: model.ParsedDocument, filename: str) -> list[model.Chunk]:
+        assert (job_id, filename) == (JOB.job_id, JOB.filename)
+        return [
+            model.Chunk(model.make_chunk_id(job_id, n, page.text), n, page.number, 0, len(page.text), page.text, "", 3)
+            for n, page in enumerate(page for page in document.pages if page.text)
+        ]
+
+
+async def run(jobs: Jobs, parser: Parser) -> Done | Failed:
+    """The outcome of the one delivery; the object is given back in any case."""
+    objects = Objects()
+    [outcome] = await ingest.Ingest(objects, jobs, parser, Chunker())([DELIVERY])
+    assert outcome.delivery is DELIVERY
+    return outcome
+
+
+async def test_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "PROGRESS_SECONDS", 0.0)
+    jobs = Jobs()
+    outcome = await run(jobs, Parser())
+    assert isinstance(outcome, Done)
+    assert isinstance(outcome.result, Ingested)
+    assert [chunk.page for chunk in outcome.result.chunks] == [1, 3]
+    assert outcome.result.document.pages[1].problem == DAMAGED.problem
+    assert jobs.written == [
+        ("processing", 1, None),
+        ("processing", 8, 3),
+        ("processing", 16, 3),
+        ("processing", 24, 3),
+        ("chunking", 25, 3),
+    ]
+
+
+async def test_progress_is_not_written_for_every_page() -> None:
+    jobs = Jobs()
+    await run(jobs, Parser(tuple(model.Page(n, "x") for n in range(1, 200))))
+    assert len(jobs.written) < 20
+
+
+@pytest.mark.parametrize(
+    "error", [errors.EncryptedDocument(), errors.ParserTimedOut(), errors.ObjectMissing(), errors.LeaseLost()]
+)
+async def test_errors_are_the_outcome(error: errors.DataDistillerError) -> None:
+    outcome = await run(Jobs(), Parser(error=error))
+    assert isinstance(outcome, Failed)
+    assert outcome.error is error
+
+
+@pytest.mark.parametrize("current", [0, 1])
+async def test_a_lost_lease_ends_the_work(current: int) -> None:
+    outcome = await run(Jobs(current=current), Parser())
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.LeaseLost)
+
+
+async def test_a_deleted_document_is_dropped() -> None:
+    outcome = await run(Jobs(found=False), Parser())
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.LeaseLost)
+
+
+async def test_no_text() -> None:
+    outcome = await run(Jobs(), Parser((model.Page(1, ""),)))
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.NoText)
+
+
+async def test_no_text_because_pages_failed() -> None:
+    outcome = await run(Jobs(), Parser((model.Page(1, ""), DAMAGED)))
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.ParserCrashed)
+    assert outcome.error.message == "It died on page 2."

@@ -1,0 +1,124 @@
+"""What a file is, told by its content first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datadistiller import errors
+from datadistiller.parsing import formats
+from datadistiller.parsing.sniff import HEAD_BYTES, sniff
+from tests.fixtures import files
+
+
+def head(path: Path) -> bytes:
+    """What accept gives to sniff."""
+    return path.read_bytes()[:HEAD_BYTES]
+
+
+@pytest.mark.parametrize("form", [f for f in formats.FORMATS if not f.textual], ids=lambda f: f.name)
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.html", "a.PDF", "archive.zip"])
+def test_binary_formats_whatever_their_name(tmp_path: Path, form: formats.Format, name: str) -> None:
+    assert sniff(head(files.sample(tmp_path, form.media_type)), name) == form.media_type
+
+
+@pytest.mark.parametrize("form", formats.FORMATS, ids=lambda f: f.name)
+def test_every_extension_of_the_table(tmp_path: Path, form: formats.Format) -> None:
+    data = head(files.sample(tmp_path, form.media_type))
+    for extension in form.extensions:
+        assert sniff(data, f"Some.name{extension.upper()}") == form.media_type
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "media_type"),
+    [
+        (b"<!doctype html><p>x", "a.txt", formats.HTML),
+        (b"\xef\xbb\xbf<!-- x -->\n<HTML>", "a.json", formats.HTML),
+        ("<!DOCTYPE html>".encode("utf-16"), "page", formats.HTML),
+        (b'<?xml version="1.0"?><!DOCTYPE html PUBLIC "x"><html>', "a.xml", formats.HTML),
+        (b"<p align=center>fragment", "a.htm", formats.HTML),
+        (b"<html>in markdown</html>", "a.md", formats.MARKDOWN),
+        (files.EMAIL.encode(), "message.txt", formats.EMAIL),
+        (b"From: me\nTo: you\n\nA letter, no message.", "a.txt", formats.TEXT),
+        (b'{"a": [1]}', "a", formats.JSON),
+        (b'{"a": [1}', "a.txt", formats.TEXT),
+        (b"{cur", "a.txt", formats.TEXT),
+        (b"BM is how this text begins", "a.txt", formats.TEXT),
+        (b"Read %PDF-1.4 specifications", "a.txt", formats.TEXT),
+        (b"junk\n%PDF-1.4\n1 0 obj\n", "a.txt", formats.PDF),
+        (b"print('x')", "a.py", formats.TEXT),
+        (b"a,b\n1,2", "a.csv", formats.CSV),
+        (b"no word document", "a.docx", formats.DOCX),
+        (b"\x00\x01\x02" * 100, "a.pdf", formats.PDF),
+        (files.ENCRYPTED_OFFICE, "a.xlsx", formats.XLSX),
+        (files.ENCRYPTED_OFFICE, "a", formats.DOCX),
+        (b" \n", "a.txt", formats.TEXT),
+        ("Größe".encode("cp1252"), "a.txt", formats.TEXT),
+        ("Text ohne BOM".encode("utf-16-be"), "a.txt", formats.TEXT),
+        ("THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG".encode("cp500"), "a.txt", formats.TEXT),
+    ],
+)
+def test_content_and_name(data: bytes, name: str, media_type: str) -> None:
+    assert sniff(data, name) == media_type
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "what"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "a.txt", "PNG"),
+        (b"{\\rtf1 x}", "a.txt", "RTF"),
+        (files.OLE + bytes(600), "a.doc", "97-2003"),
+        (b'<?xml version="1.0"?><a/>', "a.txt", "XML"),
+        (b"From a@b Mon Jan  6 10:00:00 2025\nFrom: a", "a.mbox", "mailbox"),
+        (bytes(5000), "a.txt", "zero bytes"),
+        (bytes(range(256)) * 20, "a.txt", "unknown binary"),
+        (bytes(257) + b"ustar", "a.tar", "tar"),
+        (b"\x1f\x8b\x08", "a.txt.gz", "gzip"),
+    ],
+)
+def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
+    with pytest.raises(errors.UnsupportedType, match=what):
+        sniff(data, name)
+
+
+@pytest.mark.parametrize(
+    ("parts", "what"),
+    [
+        ({"a.txt": "x", "word/readme.txt": "x"}, "ZIP"),
+        ({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": "x"}, "OpenDocument"),
+        ({"[Content_Types].xml": "application/vnd.ms-excel.sheet.binary.macroEnabled.main"}, "xlsb"),
+    ],
+)
+def test_other_zip_files(tmp_path: Path, parts: dict[str, str], what: str) -> None:
+    path = files.zipped(tmp_path / "a", parts, stored=("mimetype",))
+    with pytest.raises(errors.UnsupportedType, match=what):
+        sniff(head(path), "a.zip")
+
+
+def test_office_file_whose_type_is_beyond_the_head(tmp_path: Path) -> None:
+    """The directory is at the end and the first part is large: the extension says which it is."""
+    path = files.zipped(tmp_path / "a", {"docProps/thumbnail.jpeg": bytes(100_000), "word/document.xml": "x"},
+                        stored=("docProps/thumbnail.jpeg",))  # fmt: skip
+    assert sniff(head(path), "a.docx") == formats.DOCX
+
+
+def test_nothing() -> None:
+    with pytest.raises(errors.EmptyDocument):
+        sniff(b"", "a.txt")
+
+
+@given(st.binary(min_size=1, max_size=400), st.sampled_from(["", *formats.extensions()]))
+def test_any_bytes_have_an_answer(data: bytes, extension: str) -> None:
+    for start in (b"", b"PK\x03\x04", b"%PDF-1.4 ", files.OLE, b"<?xml "):
+        try:
+            assert sniff(start + data, f"a{extension}") in formats.BY_MEDIA_TYPE
+        except errors.UnsupportedType as error:
+            assert "cannot be read" in error.message
+
+
+def test_the_table_names_each_extension_once() -> None:
+    assert len(formats.extensions()) == sum(len(form.extensions) for form in formats.FORMATS)
+    assert all(extension == extension.lower() and extension.startswith(".") for extension in formats.extensions())

@@ -1,0 +1,194 @@
+"""Search and Ask on a real database, a real index and the real embedder."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datadistiller import errors
+from datadistiller.embedding.onnx import OnnxEmbedder
+from datadistiller.indexing import Entry
+from datadistiller.indexing.local import LocalIndex
+from datadistiller.model import Mode
+from datadistiller.query import answer, citations, search
+from datadistiller.store.chunks import Chunks
+from datadistiller.store.database import Database
+
+LIGHTHOUSE = "The lighthouse of Kermorvan was built in 1849. It stands on a rock above the sea."
+BAKERY = "The bakery on the market square opens at six. Its rye bread is baked over a wood fire."
+BRIDGE = "The bridge across the river Aven carries a railway. It was opened to traffic in 1868."
+
+
+@pytest.fixture(scope="module")
+def embedder() -> OnnxEmbedder:
+    return OnnxEmbedder()
+
+
+class World:
+    """Documents put straight where the pipeline would leave them."""
+
+    def __init__(self, database: Database, index: LocalIndex, embedder: OnnxEmbedder) -> None:
+        self.database = database
+        self.index = index
+        self.embedder = embedder
+        self.search = search.Search(index, Chunks(database), embedder)
+        self.ask = answer.Ask(self.search)
+
+    async def add(
+        self, text: str, *, searchable: bool = True, collection: str = "default", chunks: int = 1, **metadata: Any
+    ) -> uuid.UUID:
+        """One document of one page; its chunks are the same text again and again."""
+        job_id = uuid.uuid4()
+        page = "\n\n".join([text] * chunks)
+        places = [(n, n * (len(text) + 2)) for n in range(chunks)]
+        async with self.database.transaction() as conn:
+            await conn.execute(
+                "INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key,"
+                " metadata, status, total_chunks, page_count, searchable)"
+                " VALUES (%s, %s, %s, 'text/plain', 1, %s, '', %s, %s, %s, 1, %s)",
+                (job_id, f"{job_id}.txt", collection, job_id.hex, json.dumps(metadata),
+                 "completed" if searchable else "embedding", chunks, searchable),
+            )  # fmt: skip
+            await conn.execute("INSERT INTO document_pages VALUES (%s, 1, '', %s)", (job_id, page))
+            for n, start in places:
+                await conn.execute(
+                    "INSERT INTO document_chunks (chunk_id, job_id, attempt, ordinal, status, page, start_char,"
+                    " end_char, tokens, context, text) VALUES (%s, %s, 1, %s, 'indexed', 1, %s, %s, 20, '', %s)",
+                    (uuid.uuid4(), job_id, n, start, start + len(text), text),
+                )
+            rows = await conn.execute(
+                "SELECT c.chunk_no AS no, c.chunk_id AS id, j.job_no AS job"
+                " FROM document_chunks c JOIN document_jobs j USING (job_id) WHERE job_id = %s",
+                (job_id,),
+            )
+            entries: list[dict[str, Any]] = [dict(row) for row in await rows.fetchall()]
+        [vector] = self.embedder.embed([text]).astype(np.float16)
+        await self.index.add([Entry(e["no"], e["id"], e["job"], vector, "", text) for e in entries])
+        await self.index.commit()
+        return job_id
+
+    async def delete(self, job_id: uuid.UUID) -> None:
+        """What a DELETE does first; the index still holds the chunks."""
+        async with self.database.transaction() as conn:
+            await conn.execute("UPDATE document_jobs SET deleted_at = now() WHERE job_id = %s", (job_id,))
+
+
+@pytest.fixture
+async def world(database: Database, embedder: OnnxEmbedder, tmp_path: Path) -> AsyncIterator[World]:
+    index = LocalIndex(tmp_path / "index", embedder.dim, embedder.fingerprint)
+    await index.open()
+    yield World(database, index, embedder)
+    await index.close()
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_the_right_document_comes_first(world: World, mode: Mode) -> None:
+    wanted = await world.add(LIGHTHOUSE)
+    await world.add(BAKERY)
+    found = await world.search.search("When was the lighthouse built?", 2, mode)
+    assert found.passages[0].job_id == wanted
+    first = found.passages[0]
+    assert (first.similarity is None) == (mode is Mode.KEYWORD)
+    assert first.score > 0
+    assert first.text == LIGHTHOUSE
+    expected = {"fuse", "hydrate"} | ({"embed", "vector"} if mode is not Mode.KEYWORD else set())
+    assert found.timings_ms.keys() == expected | ({"keyword"} if mode is not Mode.VECTOR else set())
+
+
+async def test_collections_and_filters_restrict(world: World) -> None:
+    old = await world.add(LIGHTHOUSE, collection="a", year=1849)
+    new = await world.add(LIGHTHOUSE, collection="b", year=2020)
+
+    async def jobs(**scope: Any) -> set[uuid.UUID]:
+        return {p.job_id for p in (await world.search.search("lighthouse", 5, **scope)).passages}
+
+    assert await jobs() == {old, new}
+    assert await jobs(collection="b") == {new}
+    assert await jobs(filter={"year": {"$lt": 1900}}) == {old}
+    assert await jobs(collection="b", filter={"year": 1849}) == set()
+    assert await jobs(collection="nowhere") == set()
+    with pytest.raises(errors.InvalidRequest):
+        await jobs(filter={"year": {"$regex": ".*"}})
+
+
+async def test_equal_passages_come_in_order_of_their_numbers(world: World) -> None:
+    await world.add(LIGHTHOUSE, chunks=6)
+    numbers = [p.chunk_no for p in (await world.search.search("lighthouse", 6)).passages]
+    assert len(numbers) == 6
+    assert numbers == sorted(numbers)
+
+
+async def test_nothing_deleted_is_shown_whatever_the_index_holds(world: World) -> None:
+    gone = await world.add(LIGHTHOUSE)
+    kept = await world.add(BRIDGE)
+    await world.delete(gone)
+    found = await world.search.search("lighthouse of Kermorvan", 5)
+    assert [p.job_id for p in found.passages] == [kept]
+
+
+async def test_chunks_that_may_not_be_shown_never_crowd_out_others(world: World) -> None:
+    wanted = await world.add(BRIDGE)
+    await world.add(LIGHTHOUSE, chunks=5 * search.DEPTH, searchable=False)
+    found = await world.search.search("When was the lighthouse of Kermorvan built?", 1)
+    assert [p.job_id for p in found.passages] == [wanted]
+
+
+async def test_an_answer_quotes_the_documents_exactly(world: World) -> None:
+    job_id = await world.add(LIGHTHOUSE)
+    await world.add(BAKERY)
+    said = await world.ask.ask("When was the lighthouse of Kermorvan built?")
+    assert said.answered
+    assert said.text is not None
+    assert said.text.startswith("The lighthouse of Kermorvan was built in 1849. [1]")
+    assert said.citations[0].job_id == job_id
+    assert "answer" in said.timings_ms
+    assert said.took_ms > 0
+    chunks = Chunks(world.database)
+    for place, of in [(s, said.citations[s.citation - 1]) for s in said.sentences] + [(c, c) for c in said.citations]:
+        assert citations.is_true(place, (await chunks.page(of.job_id, place.page)).text)
+
+
+async def test_what_the_documents_do_not_answer_is_said_plainly(world: World) -> None:
+    await world.add(LIGHTHOUSE)
+    said = await world.ask.ask("Which enzyme splits lactose in the gut?")
+    assert (said.answered, said.text, list(said.sentences)) == (False, answer.NOTHING, [])
+    assert len(said.citations) == 1  # the nearest, for a person to look at
+
+
+async def test_an_empty_index_answers_nothing(world: World) -> None:
+    said = await world.ask.ask("Anything?")
+    assert (said.answered, said.text, list(said.citations)) == (False, answer.NOTHING, [])
+
+
+async def test_passages_alone_make_no_answer(world: World) -> None:
+    await world.add(LIGHTHOUSE)
+    said = await world.ask.ask("When was the lighthouse built?", answer=False)
+    assert (said.answered, said.text, list(said.sentences)) == (False, None, [])
+    assert len(said.citations) == 1
+
+
+ODD = [
+    "?",
+    "x",
+    " ",
+    "who is it",
+    "'; DROP TABLE document_jobs; --",
+    "(.*)+[^",
+    'text:"x" AND *:*~2 ^9 +-',
+    "🙂",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("question", [*ODD, "lighthouse " * 10_000])
+async def test_no_question_is_an_error(world: World, question: str) -> None:
+    await world.add(LIGHTHOUSE)
+    for mode in Mode:
+        await world.ask.ask(question, mode=mode)
+    assert (await world.search.search("lighthouse")).passages

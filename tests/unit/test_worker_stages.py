@@ -1,0 +1,137 @@
+"""The embed and remove stages on their own."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from datadistiller import errors, model, objects
+from datadistiller.messages import CHUNK_TOPIC, REMOVE_TOPIC, Delivery, Done, Embedded, Failed
+from datadistiller.stages.embed import Embed
+from datadistiller.stages.remove import Remove
+
+_numbers = iter(range(1, 1000))
+
+
+def delivery(topic: str = CHUNK_TOPIC) -> Delivery:
+    return Delivery(
+        next(_numbers), topic, uuid.uuid4(), 1, uuid.uuid4(), model.Lane.INTERACTIVE, 0, 0, uuid.uuid4()
+    )  # fmt: skip
+
+
+class Texts:
+    """The texts of some chunks."""
+
+    def __init__(self, texts: dict[uuid.UUID, str]) -> None:
+        self._texts = texts
+
+    async def texts(self, chunk_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+        return {i: self._texts[i] for i in chunk_ids if i in self._texts}
+
+
+class Lengths:
+    """An embedder whose vectors are the lengths of the texts; 'bad' texts raise what is given."""
+
+    dim = 2
+    fingerprint = "lengths"
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.batches: list[int] = []
+        self.threads: set[str] = set()
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.batches.append(len(texts))
+        self.threads.add(threading.current_thread().name)
+        if self.error and any(text == "bad" for text in texts):
+            raise self.error
+        return np.array([[len(text), 0] for text in texts], np.float32).reshape(len(texts), 2)
+
+    def embed_question(self, text: str) -> NDArray[np.float32]:
+        return self.embed([text])[0]
+
+
+def batch_of(*texts: str | None) -> tuple[list[Delivery], Texts]:
+    batch = [delivery() for _ in texts]
+    known = {d.chunk_id: text for d, text in zip(batch, texts, strict=True) if text is not None and d.chunk_id}
+    return batch, Texts(known)
+
+
+async def test_each_chunk_gets_its_own_vector_from_one_batch_in_a_thread() -> None:
+    batch, texts = batch_of("a", "bb", "ccc")
+    embedder = Lengths()
+    stage = Embed(texts, embedder)
+    outcomes = await stage(batch)
+    stage.close()
+    assert embedder.batches == [3]
+    assert all(name.startswith("embed") for name in embedder.threads)
+    for expected, outcome in zip(batch, outcomes, strict=True):
+        assert isinstance(outcome, Done) and isinstance(outcome.result, Embedded)
+        assert outcome.delivery is expected
+        assert outcome.result.vector.dtype == np.dtype("<f2")
+    assert [float(o.result.vector[0]) for o in outcomes if isinstance(o, Done)] == [1, 2, 3]  # type: ignore[union-attr]
+
+
+async def test_a_chunk_that_is_gone_costs_only_itself() -> None:
+    batch, texts = batch_of("a", None)
+    outcomes = {o.delivery.message_id: o for o in await Embed(texts, Lengths())(batch)}
+    assert isinstance(outcomes[batch[0].message_id], Done)
+    gone = outcomes[batch[1].message_id]
+    assert isinstance(gone, Failed) and isinstance(gone.error, errors.LeaseLost)
+
+
+async def test_nothing_is_embedded_if_all_are_gone() -> None:
+    batch, texts = batch_of(None, None)
+    embedder = Lengths()
+    assert len(await Embed(texts, embedder)(batch)) == 2
+    assert embedder.batches == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [(ValueError("bad"), errors.TransientError), (errors.BrokenInvariant("too long"), errors.BrokenInvariant)],
+)
+async def test_one_bad_text_costs_only_itself(raised: Exception, expected: type[Exception]) -> None:
+    batch, texts = batch_of("a", "bad", "ccc")
+    embedder = Lengths(raised)
+    outcomes = await Embed(texts, embedder)(batch)
+    assert embedder.batches == [3, 1, 1, 1]
+    assert [type(o) for o in outcomes] == [Done, Failed, Done]
+    failed = outcomes[1]
+    assert isinstance(failed, Failed) and type(failed.error) is expected
+    assert "bad" not in failed.error.message
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[objects.ObjectStore]:
+    opened = objects.ObjectStore(tmp_path.as_uri())
+    yield opened
+    await opened.close()
+
+
+async def body() -> AsyncIterator[bytes]:
+    yield b"bytes"
+
+
+async def test_remove_takes_all_objects_of_its_job_and_no_others(store: objects.ObjectStore) -> None:
+    gone, kept = delivery(REMOVE_TOPIC), delivery(REMOVE_TOPIC)
+    for one in (gone, kept):
+        for name in ("a.txt", "b.txt"):
+            await store.put(objects.object_key(one.job_id, name), body())
+    for _ in range(2):  # doing it again succeeds
+        [outcome] = await Remove(store)([gone])
+        assert isinstance(outcome, Done)
+    left = {found.key async for found in store.list(objects.UPLOADS)}
+    assert left == {objects.object_key(kept.job_id, name) for name in ("a.txt", "b.txt")}
+
+
+async def test_remove_reports_a_store_that_is_down(store: objects.ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "uploads").write_text("a file where a folder must be")
+    [outcome] = await Remove(store)([delivery(REMOVE_TOPIC)])
+    assert isinstance(outcome, Failed)
