@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -153,6 +154,25 @@ async def test_damage_to_any_file_costs_no_more_than_a_repair(
         assert await index.contents() == wanted
         await index.close()
         shutil.rmtree(folder)
+
+
+async def test_a_commit_torn_by_a_kill_costs_nothing(sound: Path, tmp_path: Path) -> None:
+    """What it had begun to write, under whatever name, neither spoils what was committed nor the next commit."""
+    folder, wanted = tmp_path / "index", state_after(19)
+    shutil.copytree(sound, folder)
+    meta = json.loads((folder / "keywords" / "meta.json").read_text())
+    for segment in meta["segments"]:
+        for opstamp in range(meta["opstamp"] + 1, meta["opstamp"] + 200):
+            (folder / "keywords" / f"{segment['segment_id'].replace('-', '')}.{opstamp}.del").write_bytes(b"torn")
+    index = LocalIndex(folder, DIM, "a", THRESHOLD)
+    assert await index.contents() == wanted
+    added, removed = batch(20)
+    await index.add([entry(number, 20) for number in added])
+    await index.remove(removed)
+    await index.commit()
+    assert await index.contents() == state_after(20)
+    await assert_sound(index, state_after(20))
+    await index.close()
 
 
 if __name__ == "__main__":

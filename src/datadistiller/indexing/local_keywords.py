@@ -31,6 +31,8 @@ MAX_QUESTION_CHARS = 20_000
 DENSE_SHARE = 0.05
 #: What each of tantivy's segments consists of, besides a list of deleted documents; some are opened by a search only.
 SEGMENT_FILES = ("fast", "fieldnorm", "idx", "pos", "store", "term")
+#: tantivy's file that names the committed state.
+META = "meta.json"
 #: Magic number at the end of tantivy's files, after the length of the footer.
 FOOTER_MAGIC = 1337
 
@@ -57,14 +59,29 @@ class Damaged(Exception):
 
 
 def check_files(folder: Path) -> None:
-    """Compares every file of the committed state with the checksum in its footer. Raises ``Damaged``."""
-    meta = json.loads((folder / "meta.json").read_text())
-    wanted = {segment["segment_id"].replace("-", "") for segment in meta["segments"]}
-    present = {file.name for file in folder.iterdir() if file.name.split(".")[0] in wanted}
-    needed = {f"{segment}.{part}" for segment in wanted for part in SEGMENT_FILES}
-    for name in sorted(present | needed):
+    """Compares every file of the committed state with the checksum in its footer. Raises ``Damaged``.
+
+    Files that it does not name are left over from a commit or a merge that a kill ended. They are removed, torn or not:
+    tantivy never overwrites, so the next commit would stumble over its own name.
+    """
+    wanted = _committed(json.loads((folder / META).read_text()))
+    present = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    for name in sorted(wanted):
         if name not in present or not _intact((folder / name).read_bytes()):
             raise Damaged(f"{name} is missing or does not match its checksum")
+    for name in present - wanted - {META}:
+        (folder / name).unlink()
+
+
+def _committed(meta: dict[str, Any]) -> set[str]:
+    """The names of the files that make up the committed state."""
+    names = set()
+    for segment in meta["segments"]:
+        stem = segment["segment_id"].replace("-", "")
+        names |= {f"{stem}.{part}" for part in SEGMENT_FILES}
+        if segment["deletes"]:
+            names.add(f"{stem}.{segment['deletes']['opstamp']}.del")
+    return names
 
 
 def _intact(content: bytes) -> bool:
