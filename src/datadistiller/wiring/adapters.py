@@ -1,0 +1,78 @@
+"""Which adapter a URI means. Nothing else imports adapters; an unknown scheme lists the known ones.
+
+Each is imported where it is opened: an embed worker then carries neither the HTTP server nor the search index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from uuid import UUID
+
+from datadistiller import embedding, errors, indexing, objects, pipeline, queueing
+from datadistiller.settings import Settings
+from datadistiller.store import embedded
+from datadistiller.store.messages import Messages
+from datadistiller.store.signals import WORK, Signals
+
+
+def database_url(settings: Settings) -> str:
+    """The connection string the settings mean. ``errors.SetupError`` for a scheme that is not known."""
+    if settings.database_url == "embedded:":
+        return embedded.url_of(settings.data_dir.resolve() / "postgres")
+    if settings.database_url.startswith(("postgresql://", "postgres://")):
+        return settings.database_url
+    raise _unknown("database", "DATADISTILLER_DATABASE_URL", settings.database_url, "'embedded:', 'postgresql://...'")
+
+
+async def open_embedder() -> embedding.Embedder:
+    """The embedding model, one computing thread. Loading it takes about half a second."""
+    from datadistiller.embedding.onnx import OnnxEmbedder
+
+    return await asyncio.to_thread(OnnxEmbedder, threads=1)
+
+
+@asynccontextmanager
+async def open_objects(settings: Settings) -> AsyncIterator[objects.ObjectStore]:
+    """The object store of the settings."""
+    store = objects.ObjectStore(settings.objects)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_index(settings: Settings, embedder: embedding.Embedder) -> AsyncIterator[indexing.SearchIndex]:
+    """The search index of the settings."""
+    if settings.index_url != "local:":
+        raise _unknown("search index", "DATADISTILLER_INDEX_URL", settings.index_url, "'local:'")
+    from datadistiller.indexing.local import LocalIndex
+
+    folder = settings.data_dir.resolve() / "index"
+    index = LocalIndex(folder, embedder.dim, embedder.fingerprint, settings.hnsw_threshold)
+    try:
+        yield index
+    finally:
+        await index.close()
+
+
+def open_source(
+    settings: Settings, spec: pipeline.StageSpec, messages: Messages, signals: Signals, boot: UUID
+) -> queueing.Source:
+    """Where the worker of a stage takes its messages from."""
+    if settings.queue_url != "postgresql:":
+        raise _unknown("queue", "DATADISTILLER_QUEUE_URL", settings.queue_url, "'postgresql:'")
+    from datadistiller.queueing.postgres import PostgresSource
+
+    return PostgresSource(
+        lambda limit: messages.claim(spec.topic, limit, boot, spec.seconds),
+        partial(signals.subscribe, WORK, spec.topic),
+    )
+
+
+def _unknown(what: str, variable: str, value: str, known: str) -> errors.SetupError:
+    scheme = value.split(":")[0][:40]  # the rest may hold a password
+    return errors.SetupError(f"'{scheme}' is not a known kind of {what}.", hint=f"Set {variable} to {known}.")
