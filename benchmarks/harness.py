@@ -131,13 +131,16 @@ class Server:
 
 
 def role_of(process: psutil.Process) -> str:
-    """Which part of the system a process is, from its command line."""
-    line = " ".join(process.cmdline())
+    """Which part of the system a process is, from its command line; ``gone`` if it ended meanwhile."""
+    try:
+        line, name = " ".join(process.cmdline()), process.name()
+    except psutil.NoSuchProcess:
+        return "gone"
     if "parsing.child" in line:
         return "parser"
     if "--roles" in line:
         return line.split("--roles")[1].split()[0].strip("=")
-    return "postgres" if "postgres" in process.name() else "supervisor"
+    return "postgres" if "postgres" in name else "supervisor"
 
 
 def _by_role(processes: list[psutil.Process], measure: Any) -> dict[str, float]:
