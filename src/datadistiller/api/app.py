@@ -8,6 +8,7 @@ from typing import Any, cast
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -38,7 +39,8 @@ REF = "#/components/schemas/{model}"
 
 def create_app(parts: wiring.ApiParts, stop: asyncio.Event | None = None) -> FastAPI:
     """The application on these parts. ``stop`` ends the streams of status events when it is set."""
-    app = FastAPI(title="DataDistiller", version=datadistiller.__version__, description=DESCRIPTION)
+    # The pages of the documentation come with it: FastAPI's own load their scripts from elsewhere.
+    app = FastAPIOffline(title="DataDistiller", version=datadistiller.__version__, description=DESCRIPTION)
     app.state.parts = parts
     app.state.stop = stop or asyncio.Event()
     app.state.admission = Admission(parts.objects, parts.jobs, _limits(parts.settings))
