@@ -582,6 +582,21 @@ async def test_bodies_that_are_no_question(client: httpx.AsyncClient) -> None:
         is_problem(answer, 422, "invalid_request")
 
 
+async def test_a_body_is_read_to_the_limit_only(client: httpx.AsyncClient) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield b'{"question": "'
+        while taken < 100 << 20:
+            taken += 1 << 16
+            yield b"x" * (1 << 16)
+
+    answer = await client.post("/api/v2/query", content=endless(), headers={"Content-Type": "application/json"})
+    is_problem(answer, 413, "body_too_large", "limit of 1048576 bytes")
+    assert taken < 2 << 20
+
+
 ODD_QUESTIONS: list[Any] = [
     "?",
     "'; DROP TABLE document_jobs; --",
