@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from datadistiller import errors, messages
+from datadistiller.api import health
 from datadistiller.api.app import create_app
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.store.database import Database
@@ -628,6 +629,24 @@ async def test_health_names_what_is_down(client: httpx.AsyncClient, parts: Any) 
     assert body["status"] == "healthy" and body["down"] == []
     assert body["workers"]["roles"] == {"ingest": 1, "embed": 1}
     assert {body[name]["status"] for name in ("database", "objects", "index", "workers")} == {"up"}
+
+
+async def test_health_does_not_wait_for_a_database_that_hangs(
+    client: httpx.AsyncClient, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Frozen:
+        async def alive(self, _: float) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(2)  # as psycopg does, which asks the server to cancel the statement
+
+    parts.workers = Frozen()
+    monkeypatch.setattr(health, "PATIENCE", 0.1)
+    async with asyncio.timeout(1):
+        for path in ("/health", "/readyz"):
+            answer = await client.get(path)
+            assert answer.status_code == 503 and "did not answer" in answer.text, path
 
 
 async def test_metrics_are_given(client: httpx.AsyncClient, parts: Any) -> None:
