@@ -175,6 +175,13 @@ def test_no_server_is_one_sentence_on_standard_error_and_exit_code_2() -> None:
         ]
 
 
+@pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])
+@pytest.mark.parametrize("word", ["", "nope", "../query"])
+def test_what_cannot_be_a_job_id_is_not_sent(command: str, word: str) -> None:
+    with pytest.raises(errors.JobNotFound, match="is not the id of a document"):
+        CliRunner().invoke(app, [command, word], catch_exceptions=False)
+
+
 def test_doctor_without_a_server_examines_this_machine(tmp_path: Path) -> None:
     (tmp_path / ".data" / "logs").mkdir(parents=True)
     (tmp_path / ".data" / "logs" / "api.log").write_text('{"event": "boom", "level": "error"}\n')

@@ -87,10 +87,11 @@ def delete(
     """Delete documents: no answer cites them from now on."""
     if not jobs and collection is None:
         raise errors.RequestError("No document is named.", hint="Name job ids, or a collection with --collection.")
+    named = [client.job_id(word) for word in jobs or ()]
     with client.Client(url) as server:
-        for job in jobs or ():
+        for job in named:
             server.delete(f"/api/v2/documents/{job}")
-        deleted = len(jobs or ())
+        deleted = len(named)
         while collection is not None:
             found = server.get("/api/v2/documents", collection=collection, limit=200)["jobs"]
             if not found:
