@@ -129,8 +129,11 @@ def retry_after(answer: httpx.Response) -> float | None:
 
 
 def _checked(answer: httpx.Response) -> Any:
-    if not answer.is_error:
-        return answer.json() if answer.content else None
+    if answer.is_success:
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise errors.RequestError("The server's answer is no JSON.", hint="Is it a DataDistiller?") from error
     try:
         problem = answer.json()
         kind = errors.JobNotFound if problem["code"] == errors.JobNotFound.code else errors.RequestError
