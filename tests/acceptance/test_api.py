@@ -563,6 +563,7 @@ REFUSED_QUESTIONS: list[Any] = [
     ({"question": "x", "mode": "magic"}, "mode"),
     ({"question": "x", "filter": []}, "filter"),
     ({"question": "x", "filter": {"a": {"$regex": "x"}}}, "$regex"),
+    ({"question": "x", "filter": {"$or": [{"a": 1}, {"a": 2}]}}, "$or"),
     ({"question": "x", "filter": {"a\0": 1}}, "filter"),
     ({"question": "x", "filter": {"a": {"$in": "x"}}}, "$in"),
     ({"question": "x", "collection": "a b"}, "collection"),
