@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from datadistiller import errors
@@ -42,3 +45,35 @@ def test_a_server_that_is_named_must_answer(app: typer.Typer, tmp_path: Path) ->
 @pytest.mark.parametrize("wrong", [["--mode", "fuzzy"], ["--limit-queries", "0"]])
 def test_options_are_checked(app: typer.Typer, tmp_path: Path, wrong: list[str]) -> None:
     assert RUNNER.invoke(app, [str(_collection(tmp_path)), *wrong]).exit_code == 2
+
+
+async def test_what_was_accepted_after_an_interrupt_is_removed_too() -> None:
+    there = ["late"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            there.remove(request.url.path.rpartition("/")[2])
+            return httpx.Response(204)
+        assert request.url.params["collection"].startswith("evaluate-")
+        return httpx.Response(200, json={"jobs": [{"job_id": job} for job in there]})
+
+    run = evaluate._Evaluation("http://server.example", Progress(disable=True))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://server.example") as http:
+        await run._clean_up(http, evaluate._Uploaded())
+    assert not there
+
+
+async def test_an_interrupt_does_not_stop_the_cleaning_up() -> None:
+    done = False
+
+    async def work() -> None:
+        nonlocal done
+        await asyncio.sleep(0.05)
+        done = True
+
+    cleaning = asyncio.create_task(evaluate._whole(work()))
+    await asyncio.sleep(0)
+    cleaning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cleaning
+    assert done

@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -115,7 +115,7 @@ class _Evaluation:
                 seconds = time.perf_counter() - begun
                 run, took = await self._ask_all(http, questions, mode, uploaded)
             finally:
-                await self._clean_up(http, uploaded)
+                await _whole(self._clean_up(http, uploaded))
         qrels = {query: collection.qrels[query] for query in questions}
         return {
             "documents": len(collection.documents),
@@ -181,11 +181,33 @@ class _Evaluation:
                 await http.delete(f"/api/v2/documents/{job_id}")
 
         await self._each("removing", list(uploaded.documents), delete)
+        # An upload in flight when Ctrl-C came may have been accepted all the same, a moment later.
+        for _ in range(2):
+            await asyncio.sleep(POLL_SECONDS)
+            await _bounded(await self._left(http), delete, lambda: None)
+
+    async def _left(self, http: httpx.AsyncClient) -> list[str]:
+        """The job ids that are still in the scratch collection; none if the server does not say."""
+        try:
+            answer = await http.get("/api/v2/documents", params={"collection": self._scratch, "limit": 200})
+            return [job["job_id"] for job in answer.json()["jobs"]]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return []
 
     async def _each(self, name: str, items: list[_Item], work: Callable[[_Item], Awaitable[None]]) -> None:
         """Does the work for every item, a few at once, with a progress bar."""
         task = self._progress.add_task(name, total=len(items))
         await _bounded(items, work, lambda: self._progress.advance(task))
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Does the work to its end, also if Ctrl-C comes in the middle of it."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _bounded(items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], tick: _Tick) -> None:
