@@ -74,6 +74,12 @@ def test_a_wrong_settings_file_is_a_sentence(tmp_path: Path, content: str) -> No
     assert "datadistiller.toml" in caught.value.message + caught.value.hint
 
 
+def test_a_settings_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATADISTILLER_CONFIG", str(tmp_path / "typo.toml"))
+    with pytest.raises(errors.SetupError, match=r"no settings file .*typo\.toml"):
+        configuration.load()
+
+
 def test_options_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATADISTILLER_PORT", "8123")
     assert configuration.load(port=None, host="::1").port == 8123
