@@ -12,7 +12,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from datadistiller import errors
-from datadistiller.cli import evaluate
+from datadistiller.cli import client, evaluate
 
 RUNNER = CliRunner()
 
@@ -38,7 +38,7 @@ def test_a_folder_without_a_collection(app: typer.Typer, tmp_path: Path) -> None
 
 def test_a_server_that_is_named_must_answer(app: typer.Typer, tmp_path: Path) -> None:
     with_url = [str(_collection(tmp_path)), "--url", "http://127.0.0.1:9", "--json"]
-    with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:9"):
+    with pytest.raises(client.ServerGone, match=r"127\.0\.0\.1:9"):
         RUNNER.invoke(app, with_url, catch_exceptions=False)
 
 

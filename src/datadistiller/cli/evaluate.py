@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from datadistiller import errors
-from datadistiller.cli import ephemeral
+from datadistiller.cli import client, ephemeral
 from datadistiller.model import Mode, Status
 from datadistiller.query import evaluation
 
@@ -233,7 +233,7 @@ async def _call(http: httpx.AsyncClient, method: str, path: str, **request: Any)
         try:
             response = await http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise errors.Unavailable(
+            raise client.ServerGone(
                 f"No answer from {http.base_url}: {type(error).__name__}.",
                 hint="Start it with 'datadistiller up', or leave --url out to use a temporary server.",
             ) from error
