@@ -80,6 +80,11 @@ def test_a_settings_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyP
         configuration.load()
 
 
+def test_an_empty_variable_names_no_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATADISTILLER_CONFIG", "")
+    assert {row["source"] for row in json.loads(printed("settings", "--json"))} == {"default"}
+
+
 def test_options_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATADISTILLER_PORT", "8123")
     assert configuration.load(port=None, host="::1").port == 8123
