@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import datadistiller
 from datadistiller import errors
-from datadistiller.cli import configuration, firstrun, ground, ingest, output, serve, up
+from datadistiller.cli import client, configuration, firstrun, ground, ingest, output, serve, up
 from datadistiller.cli.main import app
 from datadistiller.settings import Settings
 
@@ -184,6 +185,17 @@ def test_no_server_is_one_sentence_on_standard_error_and_exit_code_2() -> None:
             "Error: No DataDistiller answers at http://127.0.0.1:9. Start it with 'datadistiller up' (or 'make up'), "
             "or name another with --url."
         ]
+
+
+def test_job_ids_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b{n:02}" for n in range(3)]
+    rest = {"filename": "a long name.pdf" * 5, "collection": "reports", "status": "completed", "progress": 100}
+    found = {"jobs": [{"job_id": job, "total_chunks": 12, **rest} for job in ids], "next_cursor": None}
+    monkeypatch.setattr(client.Client, "get", lambda *_, **__: found)
+    monkeypatch.setattr(output, "console", lambda: Console(width=80))
+    shown = printed("jobs")
+    assert all(job in shown for job in ids) and shown.count(" 12") == len(ids)
+    assert max(len(line) for line in shown.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])

@@ -25,6 +25,8 @@ def jobs(
         output.as_json(found)
         return
     shown = output.table("job", "file", "collection", "status", "progress", "chunks")
+    for column in shown.columns:  # an id is copied from here into the next command: only names may be folded
+        column.no_wrap = column.header not in ("file", "collection")
     for job in found["jobs"]:
         shown.add_row(job["job_id"], output.plain(job["filename"]), job["collection"], output.styled(job["status"]),
                       f"{job['progress']} %", str(job["total_chunks"] or ""))  # fmt: skip
