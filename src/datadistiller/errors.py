@@ -12,7 +12,7 @@
     ├── CapacityError         not now: parked until `retry_after`, no attempt charged
     ├── LeaseLost             the message belongs to somebody else now: drop the result
     ├── RequestError          the caller must change something (HTTP 4xx)
-    │   ├── JobNotFound  InvalidRequest  FileTooLarge  FileEmpty  TypeNotSupported
+    │   ├── JobNotFound  InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
     │   └── UploadStalled  RangeNotSatisfiable  SiteRefused
     ├── Overloaded            HTTP 429/503 with Retry-After: bounded queues are full
@@ -201,6 +201,13 @@ class FileTooLarge(RequestError):
 
     code = "file_too_large"
     default_hint = "Split the file, or raise DATADISTILLER_MAX_UPLOAD_BYTES."
+
+
+class BodyTooLarge(RequestError):
+    """The body of the request is larger than the limit."""
+
+    code = "body_too_large"
+    default_hint = "Send less: shorten the question or the filter."
 
 
 class TypeNotSupported(RequestError):

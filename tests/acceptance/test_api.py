@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from datadistiller import errors, messages
+from datadistiller.api import health
 from datadistiller.api.app import create_app
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.store.database import Database
@@ -385,7 +386,9 @@ async def test_the_content_is_what_was_uploaded(client: httpx.AsyncClient) -> No
     assert (await client.get(url, headers={"Range": "bytes=-5"})).content == body[-5:]
     assert (await client.get(url, headers={"Range": f"bytes={len(body) - 3}-"})).content == body[-3:]
     assert (await client.get(url, headers={"Range": "bytes=0-1,5-6"})).status_code == 200
-    is_problem(await client.get(url, headers={"Range": f"bytes={len(body)}-"}), 416, "range_not_satisfiable")
+    outside = await client.get(url, headers={"Range": f"bytes={len(body)}-"})
+    is_problem(outside, 416, "range_not_satisfiable")
+    assert outside.headers["content-range"] == f"bytes */{len(body)}"
     etag = answer.headers["etag"]
     assert (await client.get(url, headers={"If-None-Match": etag})).status_code == 304
     assert (await client.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})).status_code == 200
@@ -563,6 +566,7 @@ REFUSED_QUESTIONS: list[Any] = [
     ({"question": "x", "mode": "magic"}, "mode"),
     ({"question": "x", "filter": []}, "filter"),
     ({"question": "x", "filter": {"a": {"$regex": "x"}}}, "$regex"),
+    ({"question": "x", "filter": {"$or": [{"a": 1}, {"a": 2}]}}, "$or"),
     ({"question": "x", "filter": {"a\0": 1}}, "filter"),
     ({"question": "x", "filter": {"a": {"$in": "x"}}}, "$in"),
     ({"question": "x", "collection": "a b"}, "collection"),
@@ -581,6 +585,21 @@ async def test_bodies_that_are_no_question(client: httpx.AsyncClient) -> None:
     for content in (b"{", b"", b'{"question": "\xff"}', b'{"question": "x", "filter": {"a": NaN}}'):
         answer = await client.post("/api/v2/query", content=content, headers=headers)
         is_problem(answer, 422, "invalid_request")
+
+
+async def test_a_body_is_read_to_the_limit_only(client: httpx.AsyncClient) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield b'{"question": "'
+        while taken < 100 << 20:
+            taken += 1 << 16
+            yield b"x" * (1 << 16)
+
+    answer = await client.post("/api/v2/query", content=endless(), headers={"Content-Type": "application/json"})
+    is_problem(answer, 413, "body_too_large", "limit of 1048576 bytes")
+    assert taken < 2 << 20
 
 
 ODD_QUESTIONS: list[Any] = [
@@ -614,6 +633,24 @@ async def test_health_names_what_is_down(client: httpx.AsyncClient, parts: Any) 
     assert body["status"] == "healthy" and body["down"] == []
     assert body["workers"]["roles"] == {"ingest": 1, "embed": 1}
     assert {body[name]["status"] for name in ("database", "objects", "index", "workers")} == {"up"}
+
+
+async def test_health_does_not_wait_for_a_database_that_hangs(
+    client: httpx.AsyncClient, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Frozen:
+        async def alive(self, _: float) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(2)  # as psycopg does, which asks the server to cancel the statement
+
+    parts.workers = Frozen()
+    monkeypatch.setattr(health, "PATIENCE", 0.1)
+    async with asyncio.timeout(1):
+        for path in ("/health", "/readyz"):
+            answer = await client.get(path)
+            assert answer.status_code == 503 and "did not answer" in answer.text, path
 
 
 async def test_metrics_are_given(client: httpx.AsyncClient, parts: Any) -> None:

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import datadistiller
 from datadistiller import errors
-from datadistiller.cli import configuration, firstrun, ground, ingest, output, serve, up
+from datadistiller.cli import client, configuration, firstrun, ground, ingest, output, serve, up
 from datadistiller.cli.main import app
 from datadistiller.settings import Settings
 
@@ -72,6 +73,17 @@ def test_a_wrong_settings_file_is_a_sentence(tmp_path: Path, content: str) -> No
     with pytest.raises(errors.SetupError) as caught:
         configuration.load()
     assert "datadistiller.toml" in caught.value.message + caught.value.hint
+
+
+def test_a_settings_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATADISTILLER_CONFIG", str(tmp_path / "typo.toml"))
+    with pytest.raises(errors.SetupError, match=r"no settings file .*typo\.toml"):
+        configuration.load()
+
+
+def test_an_empty_variable_names_no_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATADISTILLER_CONFIG", "")
+    assert {row["source"] for row in json.loads(printed("settings", "--json"))} == {"default"}
 
 
 def test_options_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +185,24 @@ def test_no_server_is_one_sentence_on_standard_error_and_exit_code_2() -> None:
             "Error: No DataDistiller answers at http://127.0.0.1:9. Start it with 'datadistiller up' (or 'make up'), "
             "or name another with --url."
         ]
+
+
+def test_job_ids_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b{n:02}" for n in range(3)]
+    rest = {"filename": "a long name.pdf" * 5, "collection": "reports", "status": "completed", "progress": 100}
+    found = {"jobs": [{"job_id": job, "total_chunks": 12, **rest} for job in ids], "next_cursor": None}
+    monkeypatch.setattr(client.Client, "get", lambda *_, **__: found)
+    monkeypatch.setattr(output, "console", lambda: Console(width=80))
+    shown = printed("jobs")
+    assert all(job in shown for job in ids) and shown.count(" 12") == len(ids)
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])
+@pytest.mark.parametrize("word", ["", "nope", "../query"])
+def test_what_cannot_be_a_job_id_is_not_sent(command: str, word: str) -> None:
+    with pytest.raises(errors.JobNotFound, match="is not the id of a document"):
+        CliRunner().invoke(app, [command, word], catch_exceptions=False)
 
 
 def test_doctor_without_a_server_examines_this_machine(tmp_path: Path) -> None:

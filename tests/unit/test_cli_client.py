@@ -49,13 +49,18 @@ def test_an_unknown_document_can_be_told_apart() -> None:
         server.get("/api/v2/documents/status/x")
 
 
-def test_an_answer_of_a_stranger_is_a_sentence_too() -> None:
-    with (
-        connected(lambda _: httpx.Response(502, text="<html>")) as server,
-        pytest.raises(errors.RequestError) as caught,
-    ):
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (httpx.Response(502, text="<html>"), "502"),
+        (httpx.Response(302, headers={"Location": "/login"}), "302"),
+        (httpx.Response(200, text="<html>"), "no JSON"),
+    ],
+)
+def test_an_answer_of_a_stranger_is_a_sentence_too(answer: httpx.Response, says: str) -> None:
+    with connected(lambda _: answer) as server, pytest.raises(errors.RequestError) as caught:
         server.get("/api/v2/documents")
-    assert "502" in caught.value.message
+    assert says in caught.value.message
 
 
 def test_no_server_says_what_to_do() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from datadistiller import errors, model
@@ -53,6 +53,7 @@ async def list_documents(
     },
 )
 async def get_content(
+    request: Request,
     job_id: JobId,
     parts: Parts,
     wanted_range: Annotated[
@@ -68,7 +69,12 @@ async def get_content(
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
     size = await parts.objects.size(job.object_key)
-    wanted = byte_range(wanted_range, size) if if_range in (None, etag) else None
+    try:
+        wanted = byte_range(wanted_range, size) if if_range in (None, etag) else None
+    except errors.RangeNotSatisfiable as error:
+        refused = problems.of_error(request, error)
+        refused.headers["Content-Range"] = f"bytes */{size}"
+        return refused
     start, end = wanted or (0, size)
     headers["Content-Length"] = str(end - start)
     if wanted:

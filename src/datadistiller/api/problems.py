@@ -22,6 +22,7 @@ STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.JobNotFound: 404,
     errors.FileEmpty: 400,
     errors.FileTooLarge: 413,
+    errors.BodyTooLarge: 413,
     errors.TypeNotSupported: 415,
     errors.Conflict: 409,
     errors.UploadStalled: 408,

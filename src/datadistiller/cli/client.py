@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import httpx
 import typer
@@ -23,7 +24,18 @@ LONGEST_PAUSE = 30.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Job = Annotated[str, typer.Argument(metavar="JOB", help="The job id an upload was answered with.")]
+
+
+def job_id(word: str) -> str:
+    """The word, if it can be a job id: anything else (an empty shell variable, say) would become part of a path."""
+    try:
+        return str(UUID(word))
+    except ValueError:
+        hint = "'datadistiller jobs' lists the documents with their ids."
+        raise errors.JobNotFound(f"'{word}' is not the id of a document.", hint=hint) from None
+
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="The job id an upload was answered with.", callback=job_id)]
 
 
 class ServerGone(errors.Unavailable):
@@ -117,8 +129,11 @@ def retry_after(answer: httpx.Response) -> float | None:
 
 
 def _checked(answer: httpx.Response) -> Any:
-    if not answer.is_error:
-        return answer.json() if answer.content else None
+    if answer.is_success:
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise errors.RequestError("The server's answer is no JSON.", hint="Is it a DataDistiller?") from error
     try:
         problem = answer.json()
         kind = errors.JobNotFound if problem["code"] == errors.JobNotFound.code else errors.RequestError

@@ -25,6 +25,8 @@ def jobs(
         output.as_json(found)
         return
     shown = output.table("job", "file", "collection", "status", "progress", "chunks")
+    for column in shown.columns:  # an id is copied from here into the next command: only names may be folded
+        column.no_wrap = column.header not in ("file", "collection")
     for job in found["jobs"]:
         shown.add_row(job["job_id"], output.plain(job["filename"]), job["collection"], output.styled(job["status"]),
                       f"{job['progress']} %", str(job["total_chunks"] or ""))  # fmt: skip
@@ -87,10 +89,11 @@ def delete(
     """Delete documents: no answer cites them from now on."""
     if not jobs and collection is None:
         raise errors.RequestError("No document is named.", hint="Name job ids, or a collection with --collection.")
+    named = [client.job_id(word) for word in jobs or ()]
     with client.Client(url) as server:
-        for job in jobs or ():
+        for job in named:
             server.delete(f"/api/v2/documents/{job}")
-        deleted = len(jobs or ())
+        deleted = len(named)
         while collection is not None:
             found = server.get("/api/v2/documents", collection=collection, limit=200)["jobs"]
             if not found:

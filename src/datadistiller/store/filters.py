@@ -25,6 +25,8 @@ def condition(filter: Mapping[str, Any]) -> tuple[str, dict[str, object]]:
     parts: list[str] = []
     values: dict[str, object] = {}
     for field, wanted in filter.items():
+        if field.startswith("$"):  # as a field it would match nothing, and nobody would know why
+            raise errors.InvalidRequest(f"'{field}' stands where a filter names a field; there is no such operator.")
         if isinstance(wanted, Mapping) and any(str(key).startswith("$") for key in wanted):
             for operator, operand in wanted.items():
                 _operator(field, operator, operand, parts, values)
