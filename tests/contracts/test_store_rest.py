@@ -73,6 +73,25 @@ async def test_more_callers_than_connections_wait_their_turn(database_url: str) 
         await ask()
 
 
+async def test_connections_that_a_burst_left_are_closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = Database(database_url, max_size=6, name="burst")
+    await db.open()
+    count = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'datadistiller-burst'"
+
+    async def ask(statement: str) -> int:
+        async with db.connection() as conn:
+            row = await (await conn.execute(statement)).fetchone()
+        return int(row["n"]) if row else 0
+
+    await asyncio.gather(*(ask("SELECT 1 AS n FROM pg_sleep(0.2)") for _ in range(6)))
+    assert await ask(count) == 6, "they are kept for the next burst"
+    monkeypatch.setattr("datadistiller.store.database.IDLE_SECONDS", 0.0)  # instead of waiting for it
+    async with asyncio.timeout(30):
+        while await ask(count) > 1:  # noqa: ASYNC110 (nobody tells when a server process has ended)
+            await asyncio.sleep(0.05)
+    await db.close()
+
+
 async def test_a_cancelled_caller_leaves_a_usable_pool(database_url: str) -> None:
     db = Database(database_url, max_size=1)
     await db.open()

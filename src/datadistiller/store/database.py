@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +40,8 @@ SESSION = {
     "jit": "off",
     "TimeZone": "UTC",
 }
+#: A connection that nobody has needed for so long is closed, down to the least number.
+IDLE_SECONDS = 30.0
 #: For libpq: a server that vanished without a word is noticed within seconds.
 LINK = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "3", "tcp_user_timeout": "15000"}
 
@@ -60,7 +63,7 @@ class Database:
         self._min_size = min_size
         self._patience = 10.0  # seconds to wait for a free connection
         self._name = f"datadistiller-{name}" if name else "datadistiller"
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()  # each since when, the longest idle first
         self._slots = asyncio.Semaphore(max_size)
         self._closed = True
 
@@ -69,13 +72,13 @@ class Database:
         self._closed = False
         with _translated(self._target):
             for _ in range(self._min_size):
-                self._idle.append(await connect(self.url, self._name))
+                self._idle.append((await connect(self.url, self._name), time.monotonic()))
 
     async def close(self) -> None:
         """Closes the idle connections; those in use are closed when they come back."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop()[0].close()
 
     @asynccontextmanager
     async def connection(self, *, limited: bool = True) -> AsyncIterator[Connection]:
@@ -116,7 +119,7 @@ class Database:
             if self._closed:
                 raise errors.Unavailable(f"The connections to {self._target} are closed.")
             while self._idle:
-                conn = self._idle.pop()
+                conn, _ = self._idle.pop()
                 if _quiet(conn):
                     return conn
                 await conn.close()
@@ -130,9 +133,17 @@ class Database:
             if self._closed or conn.info.transaction_status != TransactionStatus.IDLE:
                 await conn.close()
             else:
-                self._idle.append(conn)
+                self._idle.append((conn, time.monotonic()))
+                await self._let_go()
         finally:
             self._slots.release()
+
+    async def _let_go(self) -> None:
+        """Closes what a burst left behind: each connection is a server process that keeps the memory it grew to."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        while len(self._idle) > self._min_size and self._idle[0][1] < oldest:
+            conn, _ = self._idle.popleft()
+            await conn.close()
 
 
 async def connect(url: str, name: str) -> Connection:
