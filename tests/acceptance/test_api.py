@@ -483,6 +483,19 @@ async def test_a_late_subscriber_gets_the_current_state_and_the_end(client: http
     assert (await client.get(url, headers={"Last-Event-ID": "rubbish"})).status_code == 200
 
 
+@pytest.mark.parametrize("seen", ["4", "9999"], ids=["the last", "one never given"])
+async def test_events_go_on_after_the_last_one_seen(client: httpx.AsyncClient, parts: Any, seen: str) -> None:
+    job_id = (await upload(client)).json()["job_id"]
+    await api_parts.ingest(parts, TEXT)
+    url = f"/api/v2/documents/status/{job_id}/events"
+    watching = asyncio.create_task(client.get(url, headers={"Last-Event-ID": seen}))
+    await asyncio.sleep(0.05)
+    await api_parts.embed(parts, TEXT)
+    async with asyncio.timeout(30):
+        events = await read_events(await watching)
+    assert [(data["status"], number) for name, data, number in events if name == "status"] == [("completed", 5)]
+
+
 async def test_events_end_when_the_document_is_deleted(client: httpx.AsyncClient) -> None:
     job_id = (await upload(client)).json()["job_id"]
     watching = asyncio.create_task(client.get(f"/api/v2/documents/status/{job_id}/events"))

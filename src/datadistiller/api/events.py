@@ -47,23 +47,26 @@ async def watch_status(
     Between them `progress` events tell how far the present status has got.
     """
     seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 9 else 0
-    job = await parts.jobs.get(job_id)
-    past = await parts.jobs.events(job_id, after_n=seen)
-    if seen and job.status.terminal and not past:
+    happened = await parts.jobs.events(job_id)
+    job = await parts.jobs.get(job_id)  # after its events, so that the last of them is never newer than it
+    past = [event for event in happened if event.n > seen]
+    if seen and not past and job.status.terminal and (not happened or happened[-1].status.terminal):
         return Response(status_code=204)
-    if not seen:  # events are kept for a time only; the job itself always knows its present state
+    if seen:
+        seen = min(seen, happened[-1].n if happened else 0)  # a number never given must not hide what comes
+    else:  # events are kept for a time only; the job itself always knows its present state
         past = past[-1:] or [model.JobEvent(job_id, 0, job.attempt, job.status, job.progress, job.updated_at)]
-    return sse.stream(_Watch(job_id, parts, stop).events(job, past))
+    return sse.stream(_Watch(job_id, parts, stop, seen).events(job, past))
 
 
 class _Watch:
     """One subscriber of one job."""
 
-    def __init__(self, job_id: UUID, parts: wiring.ApiParts, stop: asyncio.Event) -> None:
+    def __init__(self, job_id: UUID, parts: wiring.ApiParts, stop: asyncio.Event, seen: int) -> None:
         self._job_id = job_id
         self._parts = parts
         self._stop = stop
-        self._last = 0  # number of the last event sent
+        self._last = seen  # number of the last event sent, now or on an earlier connection
         self._over = False  # it was a terminal one
         self._shown: tuple[int, int] | None = None  # progress and chunks last sent
         self._sent_at = time.monotonic()
