@@ -349,7 +349,22 @@ async def test_the_list_is_newest_first_and_paged(client: httpx.AsyncClient) -> 
     }
 
 
+async def test_many_documents_can_be_asked_about_at_once(client: httpx.AsyncClient) -> None:
+    ids = [(await upload(client, f"text {n}".encode(), collection="ab"[n % 2])).json()["job_id"] for n in range(4)]
+
+    async def found(**params: Any) -> list[str]:
+        page = (await client.get("/api/v2/documents", params=params)).json()
+        assert page["next_cursor"] is None
+        return [job["job_id"] for job in page["jobs"]]
+
+    assert await found(job_id=[ids[0], ids[3], str(uuid4())], limit=1) == [ids[3], ids[0]]
+    assert await found(job_id=ids, collection="a") == [ids[2], ids[0]]
+    assert await found(job_id=ids, status="failed") == []
+
+
 REFUSED_LISTS: list[Any] = [
+    ("job_id=x", "job_id"),
+    ("&".join(f"job_id={uuid4()}" for _ in range(101)), "job_id"),
     ("limit=0", "limit"),
     ("limit=201", "200"),
     ("limit=x", "limit"),

@@ -17,7 +17,9 @@ from datadistiller.cli import client, output
 from datadistiller.parsing import formats
 
 PARALLEL = 4
-POLL_SECONDS = 0.2
+#: Documents asked about in one request, and the pauses between two: short for a few, longer for many.
+BATCH = 100
+POLL_SECONDS, MAX_POLL_SECONDS = 0.2, 1.0
 WATCH_SECONDS = 1.0
 #: A file that grew within this time is still being written, seconds.
 SETTLED_SECONDS = 1.0
@@ -29,6 +31,7 @@ class Upload:
 
     path: Path
     size: int
+    job_id: str = ""
     job: dict[str, Any] | None = None
     refused: str = ""
     duplicate: bool = False
@@ -41,7 +44,9 @@ class Upload:
     @property
     def status(self) -> str:
         """A word for the table."""
-        return "refused" if self.refused else str(self.job["status"] if self.job else "waiting")
+        if self.refused:
+            return "refused"
+        return str(self.job["status"]) if self.job else "pending" if self.job_id else "waiting"
 
     @property
     def good(self) -> bool:
@@ -105,13 +110,19 @@ def _follow(server: client.Client, uploads: list[Upload], running: list[Future[N
     made = bars.add_task("Processing", total=100 * len(uploads) or 1, note="")
     begun = time.monotonic()
     while not all(upload.finished for upload in uploads):
-        _refresh(server, uploads)
+        refresh(server, uploads)
         _show(bars, sent, made, uploads, time.monotonic() - begun)
         for future in running:
             if future.done():
                 future.result()
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause(uploads))
     _show(bars, sent, made, uploads, time.monotonic() - begun)
+
+
+def pause(uploads: Iterable[Upload]) -> float:
+    """How long to wait before asking again, seconds: what asks takes its time from what works."""
+    waiting = sum(bool(upload.job_id) and not upload.finished for upload in uploads)
+    return min(MAX_POLL_SECONDS, POLL_SECONDS * (1 + waiting / 25))
 
 
 def _upload(server: client.Client, upload: Upload, collection: str) -> None:
@@ -123,27 +134,26 @@ def _upload(server: client.Client, upload: Upload, collection: str) -> None:
         upload.refused = f"The file cannot be read ({error.strerror})."
     else:
         upload.duplicate = bool(accepted["duplicate"])
-        _look(server, upload, accepted["job_id"])
+        upload.job_id = accepted["job_id"]
 
 
-def _look(server: client.Client, upload: Upload, job_id: str) -> None:
-    """Learns how the document stands."""
-    try:
-        upload.job = server.get(f"/api/v2/documents/status/{job_id}")
-    except errors.JobNotFound as error:  # somebody deleted it meanwhile
-        upload.refused = f"{error.message} {error.hint}"
-
-
-def _refresh(server: client.Client, uploads: list[Upload]) -> None:
-    # The oldest unfinished ones change next; asking about all would load the server for nothing.
-    open_ones = [u for u in uploads if u.job is not None and not u.finished]
-    for upload in open_ones[:50]:
-        assert upload.job is not None
-        _look(server, upload, upload.job["job_id"])
+def refresh(server: client.Client, uploads: Iterable[Upload]) -> None:
+    """Asks about the oldest unfinished documents, which change next; about later ones only if all those are done."""
+    waiting = [upload for upload in uploads if upload.job_id and not upload.finished]
+    for at in range(0, len(waiting), BATCH):
+        batch = waiting[at : at + BATCH]
+        answer = server.get("/api/v2/documents", job_id=[upload.job_id for upload in batch])
+        found = {job["job_id"]: job for job in answer["jobs"]}
+        for upload in batch:
+            upload.job = found.get(upload.job_id, upload.job)
+            if upload.job_id not in found:
+                upload.refused = "The document was deleted meanwhile."
+        if not all(upload.finished for upload in batch):
+            return
 
 
 def _show(bars: Progress, sent: TaskID, made: TaskID, uploads: list[Upload], seconds: float) -> None:
-    there = [u for u in uploads if u.job is not None or u.refused]
+    there = [u for u in uploads if u.job_id or u.refused]
     size = sum(u.size for u in there)
     bars.update(sent, completed=size, note=f"{len(there)}/{len(uploads)} files, {output.size(size)}")
     done = [u for u in uploads if u.finished]

@@ -110,6 +110,15 @@ class Jobs:
         jobs = [job_of(row) for row in rows[:limit]]
         return jobs, _encode(jobs[-1]) if len(rows) > limit and jobs else None
 
+    async def several(
+        self, job_ids: Sequence[UUID], status: model.Status | None = None, collection: str | None = None
+    ) -> Sequence[model.Job]:
+        """Those of these jobs that are there and fit, newest first."""
+        values = {"ids": job_ids, "status": status, "collection": collection}
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["several"], values)).fetchall()
+        return [job_of(row) for row in rows]
+
     async def cancel(self, job_id: UUID) -> model.Job:
         """Stops a job; ``errors.Conflict`` if it is finished already."""
         async with self._db.transaction() as conn:

@@ -1,0 +1,90 @@
+"""What ``ingest`` asks the server while it waits, which files it takes, and what it says at the end."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from datadistiller.cli import client, ingest
+
+
+class Server:
+    """Takes uploads; each list finishes the oldest ``pace`` documents that are not."""
+
+    def __init__(self, pace: int) -> None:
+        self.jobs: dict[str, str] = {}
+        self.asked: list[list[str]] = []
+        self._pace = pace
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # uploads come from several threads
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        with self._lock:
+            return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            job = f"job-{next(self._numbers):04}"
+            self.jobs[job] = "pending"
+            return httpx.Response(202, json={"job_id": job, "status": "pending", "duplicate": False})
+        assert request.url.path == "/api/v2/documents", "one document at a time is asked about"
+        asked = request.url.params.get_list("job_id")
+        self.asked.append(asked)
+        for job in sorted(job for job, status in self.jobs.items() if status == "pending")[: self._pace]:
+            self.jobs[job] = "completed"
+        return httpx.Response(200, json={"jobs": [self._state(job) for job in asked if job in self.jobs]})
+
+    def _state(self, job: str) -> dict[str, object]:
+        return {"job_id": job, "status": self.jobs[job], "progress": 7, "processed_chunks": 3, "error": None}
+
+
+def connected(server: Server) -> client.Client:
+    return client.Client("http://server.example", transport=httpx.MockTransport(server))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{n}.txt" for n in range(250)]
+    for path in paths:
+        path.write_text(path.name)
+    return paths
+
+
+def test_many_documents_cost_few_requests(files: list[Path]) -> None:
+    server = Server(pace=10_000)
+    with connected(server) as http:
+        uploads = ingest.take_in(http, files, "c", quiet=True)
+    assert [upload.status for upload in uploads] == ["completed"] * 250
+    assert max(len(asked) for asked in server.asked) <= ingest.BATCH
+    asked = list(itertools.chain.from_iterable(server.asked))
+    assert len(asked) == len(set(asked)) == 250, "who is finished is not asked about again"
+
+
+def test_one_pass_asks_once_while_the_oldest_are_not_finished() -> None:
+    server = Server(pace=30)
+    server.jobs = {f"job-{n:04}": "pending" for n in range(250)}
+    uploads = [ingest.Upload(Path(job), 1, job_id=job) for job in server.jobs]
+    with connected(server) as http:
+        ingest.refresh(http, uploads)
+        ingest.refresh(http, uploads)
+    assert [asked[0] for asked in server.asked] == ["job-0000", "job-0030"]
+    assert sum(upload.finished for upload in uploads) == 60
+
+
+def test_the_more_wait_the_rarer_they_are_asked_about() -> None:
+    waiting = [ingest.Upload(Path("x"), 1, job_id=str(n)) for n in range(1000)]
+    pauses = [ingest.pause(waiting[:n]) for n in (0, 1, 50, 100, 1000)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (ingest.POLL_SECONDS, ingest.MAX_POLL_SECONDS)
+
+
+def test_a_document_deleted_meanwhile_is_not_waited_for() -> None:
+    server = Server(pace=0)
+    uploads = [ingest.Upload(Path("x"), 1, job_id="gone")]
+    with connected(server) as http:
+        ingest.refresh(http, uploads)
+    assert uploads[0].finished and "deleted" in uploads[0].refused
