@@ -409,6 +409,18 @@ async def test_the_content_is_what_was_uploaded(client: httpx.AsyncClient) -> No
     assert (await client.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})).status_code == 200
 
 
+async def test_the_head_of_the_content_is_that_of_the_whole_answer(client: httpx.AsyncClient, parts: Any) -> None:
+    job_id = (await upload(client)).json()["job_id"]
+    url = f"/api/v2/documents/{job_id}/content"
+    for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=9999-"}):
+        whole, head = await client.get(url, headers=headers), await client.head(url, headers=headers)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        own = {name: value for name, value in head.headers.items() if name != "x-request-id"}
+        assert own == {name: whole.headers[name] for name in own}
+        assert head.headers["content-length"] == whole.headers["content-length"]
+    assert (await client.head(url.replace(job_id, str(uuid4())))).status_code == 404
+
+
 async def test_the_text_of_a_page(client: httpx.AsyncClient, parts: Any) -> None:
     job_id = (await upload(client)).json()["job_id"]
     is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "job_not_found")
@@ -661,6 +673,14 @@ async def test_health_names_what_is_down(client: httpx.AsyncClient, parts: Any) 
     assert body["status"] == "healthy" and body["down"] == []
     assert body["workers"]["roles"] == {"ingest": 1, "embed": 1}
     assert {body[name]["status"] for name in ("database", "objects", "index", "workers")} == {"up"}
+
+
+async def test_monitors_may_ask_for_the_head_only(client: httpx.AsyncClient, parts: Any) -> None:
+    await api_parts.ready(client)
+    for path, status in [("/health", 503), ("/livez", 200), ("/readyz", 200), ("/metrics", 200)]:
+        assert (await client.head(path)).status_code == status, path
+    await api_parts.register_workers(parts)
+    assert (await client.head("/health")).status_code == 200
 
 
 async def test_health_does_not_wait_for_a_database_that_hangs(

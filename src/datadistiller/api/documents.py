@@ -50,6 +50,7 @@ async def list_documents(
     return schemas.JobList(jobs=[schemas.JobStatus.of(job) for job in found], next_cursor=following)
 
 
+@router.head("/{job_id}/content", include_in_schema=False)
 @router.get(
     "/{job_id}/content",
     operation_id="get_content",
@@ -89,6 +90,8 @@ async def get_content(
     headers["Content-Length"] = str(end - start)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    if request.method == "HEAD":
+        return Response(status_code=206 if wanted else 200, headers=headers, media_type=job.media_type)
     body = parts.objects.get(job.object_key, start, end) if end > start else _nothing()
     return StreamingResponse(body, 206 if wanted else 200, headers, media_type=job.media_type)
 
