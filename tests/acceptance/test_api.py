@@ -423,7 +423,7 @@ async def test_the_head_of_the_content_is_that_of_the_whole_answer(client: httpx
 
 async def test_the_text_of_a_page(client: httpx.AsyncClient, parts: Any) -> None:
     job_id = (await upload(client)).json()["job_id"]
-    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "job_not_found")
+    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "page_not_found")
     await api_parts.process(parts, TEXT)
     page = (await client.get(f"/api/v2/documents/{job_id}/pages/1")).json()
     assert page == {"job_id": job_id, "page": 1, "label": "", "text": TEXT}
@@ -735,11 +735,11 @@ async def test_dead_letters_are_shown_replayed_and_discarded(client: httpx.Async
     assert shown["error"]["code"] == "damaged" and shown["filename"] == "2.txt"
     replayed = await client.post(f"{url}/replay")
     assert (replayed.status_code, replayed.json()["status"], replayed.json()["attempt"]) == (202, "pending", 2)
-    is_problem(await client.get(url), 404, "job_not_found")
+    is_problem(await client.get(url), 404, "dead_letter_not_found")
     other = f"/api/v2/dead-letters/{rest['dead_letters'][0]['dead_id']}"
     assert (await client.delete(other)).status_code == 204
     for method, path in [("GET", other), ("DELETE", other), ("POST", f"{other}/replay")]:
-        is_problem(await client.request(method, path), 404, "job_not_found")
+        is_problem(await client.request(method, path), 404, "dead_letter_not_found")
     is_problem(await client.get("/api/v2/dead-letters?cursor=x"), 422, "invalid_request", "cursor")
     is_problem(await client.get("/api/v2/dead-letters/x"), 422, "invalid_request")
 

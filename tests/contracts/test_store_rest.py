@@ -121,7 +121,7 @@ async def test_texts_and_passages(kit: Kit) -> None:
     assert (first.job_id, first.collection, first.metadata) == (job.job_id, "reports", {"year": 2024})
     page = await kit.chunks.page(job.job_id, first.page)
     assert page.text[first.start : first.end] == first.text
-    with pytest.raises(errors.JobNotFound):
+    with pytest.raises(errors.PageNotFound):
         await kit.chunks.page(job.job_id, 99)
 
 

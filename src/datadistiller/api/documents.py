@@ -100,7 +100,7 @@ async def get_content(
     "/{job_id}/pages/{page}",
     operation_id="get_page",
     summary="The parsed text of a page",
-    responses=problems.documented(errors.JobNotFound),
+    responses=problems.documented(errors.JobNotFound, errors.PageNotFound),
 )
 async def get_page(
     job_id: JobId, page: Annotated[int, Path(ge=1, le=1_000_000, description="From 1.")], parts: Parts

@@ -20,6 +20,8 @@ MEDIA_TYPE = "application/problem+json"
 #: The HTTP status of an error is that of the first of its classes, from itself up, that stands here.
 STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.JobNotFound: 404,
+    errors.PageNotFound: 404,
+    errors.DeadLetterNotFound: 404,
     errors.FileEmpty: 400,
     errors.FileTooLarge: 413,
     errors.BodyTooLarge: 413,
