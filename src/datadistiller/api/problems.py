@@ -118,6 +118,8 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return "The body is not valid JSON."
     if not path and place == "body":
         return "The body must be a JSON object, sent with Content-Type: application/json."
+    if item["type"] == "string_pattern_mismatch" and item["ctx"]["pattern"] in schemas.RULES:
+        return schemas.RULES[item["ctx"]["pattern"]]
     where = f"'{name}' in the {place}" if name else f"The {place}"
     return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}."
 
