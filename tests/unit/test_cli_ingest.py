@@ -82,6 +82,20 @@ def test_the_more_wait_the_rarer_they_are_asked_about() -> None:
     assert (pauses[0], pauses[-1]) == (ingest.POLL_SECONDS, ingest.MAX_POLL_SECONDS)
 
 
+def test_files_of_other_types_are_counted_and_some_named(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.exe", ".hidden.exe", ".git/config", ".git/notes.txt", "deep/c.zip"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [path.name for path in ingest.files_of([tmp_path])] == ["a.txt"]
+    assert ingest.left_out([tmp_path]) == "2 files of other types were left out: b.exe, c.zip."
+    assert ingest.left_out([tmp_path / "deep"]) == "1 file of another type was left out: c.zip."
+    assert ingest.left_out([tmp_path / "b.exe"]) == "", "a file that is named is tried"
+    for n in range(9):
+        (tmp_path / f"{n}.bin").touch()
+    assert ingest.left_out([tmp_path]).endswith("left out: 0.bin, 1.bin, 2.bin, 3.bin, 4.bin and 6 more.")
+
+
 def test_a_document_deleted_meanwhile_is_not_waited_for() -> None:
     server = Server(pace=0)
     uploads = [ingest.Upload(Path("x"), 1, job_id="gone")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,8 @@ PARALLEL = 4
 BATCH = 100
 POLL_SECONDS, MAX_POLL_SECONDS = 0.2, 1.0
 WATCH_SECONDS = 1.0
+#: How many of the files that were left out are named.
+NAMED = 5
 #: A file that grew within this time is still being written, seconds.
 SETTLED_SECONDS = 1.0
 
@@ -70,6 +73,8 @@ def command(
     with client.Client(url, patient=True) as server:
         uploads = take_in(server, list(files_of(paths)), collection, quiet=as_json)
         report(uploads, as_json)
+        if others := left_out(paths):
+            typer.echo(others, err=True)
         if watch:
             watch_for_more(server, paths, collection, {u.path: stamp(u.path) for u in uploads}, as_json)
     if not all(upload.good for upload in uploads):
@@ -80,10 +85,28 @@ def files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """The files named, and those in the folders named that are of a supported type."""
     for path in paths:
         if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith("."))
-            yield from (p for p in inside if p.suffix.lower() in formats.extensions())
+            yield from (p for p in visible(path) if p.suffix.lower() in formats.extensions())
         else:
             yield path
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """The files in a folder, in order, but none that is hidden or in a hidden folder."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def left_out(paths: Iterable[Path]) -> str:
+    """What is said of the files in folders that are of no supported type; empty if there are none."""
+    inside = itertools.chain.from_iterable(visible(path) for path in paths if path.is_dir())
+    names = [path.name for path in inside if path.suffix.lower() not in formats.extensions()]
+    if not names:
+        return ""
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    number = "1 file of another type was" if len(names) == 1 else f"{len(names)} files of other types were"
+    return f"{number} left out: {shown}."
 
 
 def take_in(server: client.Client, paths: list[Path], collection: str, *, quiet: bool) -> list[Upload]:
