@@ -9,6 +9,7 @@ from uuid import uuid4
 import numpy as np
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from datadistiller import errors, model
 from datadistiller.messages import CHUNK_TOPIC, INGEST_TOPIC, Done, Failed, Removed
@@ -46,11 +47,16 @@ async def test_a_connection_lost_at_work_is_unavailable_and_nothing_was_written(
     assert len(await kit.rows("SELECT 1 FROM workers")) == 1
 
 
-async def test_an_absent_server_is_unavailable_without_a_word_of_the_password() -> None:
+async def test_an_absent_server_is_a_sentence_and_the_log_has_the_rest_without_the_password() -> None:
     db = Database("postgresql://someone:hunter2@127.0.0.1:1/db")
-    with pytest.raises(errors.Unavailable) as caught:
-        await db.open()
-    assert "hunter2" not in str(caught.value) and "'db' at 127.0.0.1" in str(caught.value)
+    with capture_logs() as logged:
+        for _ in range(3):
+            with pytest.raises(errors.Unavailable) as caught:
+                await db.open()
+    assert caught.value.message == "The database does not answer."
+    (line,) = logged
+    assert (line["database"], line["reason"]) == ("the database 'db' at 127.0.0.1", "OperationalError")
+    assert "hunter2" not in str(logged)
     with pytest.raises(errors.SetupError) as refused:
         Database("postgresql://someone:hunter2@[::1:5432/db")
     assert "hunter2" not in str(refused.value)
