@@ -120,6 +120,12 @@ def test_a_data_folder_belongs_to_one_process(tmp_path: Path) -> None:
         assert ground.holder(folder) == os.getpid()
 
 
+def test_an_end_by_an_error_leaves_no_process_id_behind(tmp_path: Path) -> None:
+    with pytest.raises(errors.SetupError), ground.locked(tmp_path, 0):
+        raise errors.SetupError
+    assert (tmp_path / "lock").read_text() == ""
+
+
 def test_a_full_disk_is_refused_and_leaves_the_folder_free(tmp_path: Path) -> None:
     with pytest.raises(errors.SetupError, match="is full"), ground.locked(tmp_path, 10**18):
         pytest.fail("there is no such disk")
