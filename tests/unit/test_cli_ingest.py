@@ -82,6 +82,15 @@ def test_the_more_wait_the_rarer_they_are_asked_about() -> None:
     assert (pauses[0], pauses[-1]) == (ingest.POLL_SECONDS, ingest.MAX_POLL_SECONDS)
 
 
+def test_the_summary_names_the_job_that_retry_wants(capsys: pytest.CaptureFixture[str]) -> None:
+    job = "5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b11"
+    error = {"message": "The document holds no text.", "hint": "Run OCR."}
+    uploads = [ingest.Upload(Path("a.pdf"), 10, job_id=job, job={"status": "failed", "error": error})]
+    ingest.report(uploads, as_json=False)
+    shown = capsys.readouterr().out
+    assert job in shown and "no text" in shown
+
+
 def test_files_of_other_types_are_counted_and_some_named(tmp_path: Path) -> None:
     for name in ("a.txt", "b.exe", ".hidden.exe", ".git/config", ".git/notes.txt", "deep/c.zip"):
         path = tmp_path / name

@@ -197,13 +197,14 @@ def report(uploads: list[Upload], as_json: bool) -> None:
         output.as_json([_as_json(upload) for upload in uploads])
         return
     out = output.console()
-    shown = output.table("file", "size", "status", "chunks", "why")
+    shown = output.table("job", "file", "size", "status", "chunks", "why")
+    shown.columns[0].no_wrap = True  # 'retry' and 'status' want it whole
     for upload in uploads:
         if len(uploads) <= 30 or not upload.good:
             chunks = str((upload.job or {}).get("total_chunks") or "")
             why = upload.refused or output.reason(upload.job or {}) or ("already there" if upload.duplicate else "")
             words = (output.plain(str(upload.path)), output.size(upload.size), output.styled(upload.status), chunks)
-            shown.add_row(*words, output.plain(why))
+            shown.add_row(upload.job_id, *words, output.plain(why))
     out.print(shown)
     bad = [upload for upload in uploads if not upload.good]
     out.print(f"{len(uploads) - len(bad)} of {len(uploads)} files are searchable.", style="red" if bad else "green")
