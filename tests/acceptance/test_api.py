@@ -509,6 +509,9 @@ async def test_a_late_subscriber_gets_the_current_state_and_the_end(client: http
     assert [(data["status"], number) for _, data, number in missed] == [
         ("chunking", 3), ("embedding", 4), ("completed", 5)
     ]  # fmt: skip
+    assert all("searchable" not in data and "processed_chunks" not in data for _, data, _ in missed[:-1])
+    assert [data["updated_at"] for _, data, _ in missed] == sorted({data["updated_at"] for _, data, _ in missed})
+    assert (missed[-1][1]["searchable"], missed[-1][1]["processed_chunks"]) == (True, 1)
     assert (await client.get(url, headers={"Last-Event-ID": "5"})).status_code == 204
     assert (await client.get(url, headers={"Last-Event-ID": "rubbish"})).status_code == 200
 

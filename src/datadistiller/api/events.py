@@ -20,6 +20,11 @@ from datadistiller.store import signals
 POLL_SECONDS = 1.0
 #: Silence after which a comment is sent, seconds: it keeps proxies from closing, and finds out who has gone.
 KEEP_ALIVE_SECONDS = 15.0
+#: What changes with the work and is not recorded with events: left out of those that are past.
+SINCE = {
+    "total_chunks", "processed_chunks", "failed_chunks", "page_count", "failed_pages", "searchable", "error",
+    "finished_at",
+}  # fmt: skip
 EXAMPLE = 'id: 5\nevent: status\ndata: {"status": "completed", "progress": 100, ...}\n\n'
 
 router = APIRouter(prefix="/api/v2/documents/status", tags=["documents"])
@@ -44,7 +49,8 @@ async def watch_status(
 ) -> Response:
     """A `status` event at every change of the status, the current one first; the data is a `JobStatus`.
 
-    Between them `progress` events tell how far the present status has got.
+    Between them `progress` events tell how far the present status has got. An event that is past when it is sent has
+    only what is known of its moment: no counts of chunks and pages, no error.
     """
     seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 9 else 0
     happened = await parts.jobs.events(job_id)
@@ -97,7 +103,7 @@ class _Watch:
         texts = []
         for happened in past:
             self._last, self._over = happened.n, happened.status.terminal
-            texts.append(sse.event("status", _at(now, happened).model_dump_json(), happened.n))
+            texts.append(sse.event("status", _at(now, happened), happened.n))
         shown = (job.progress, job.processed_chunks)
         if not past and shown != self._shown:
             texts.append(sse.event("progress", now.model_dump_json()))
@@ -110,9 +116,9 @@ class _Watch:
         return texts
 
 
-def _at(now: schemas.JobStatus, happened: model.JobEvent) -> schemas.JobStatus:
-    """The job as it was at an event. What is not recorded with events is as it is now, if nothing came after."""
+def _at(now: schemas.JobStatus, happened: model.JobEvent) -> str:
+    """The job as it was at an event: as it is now if nothing came after, else what is known of that moment."""
     if (now.status, now.attempt) == (happened.status, happened.attempt):
-        return now
+        return now.model_dump_json()
     then = {"status": happened.status, "attempt": happened.attempt, "progress": happened.progress}
-    return now.model_copy(update={**then, "error": None, "finished_at": None, "updated_at": happened.at})
+    return now.model_copy(update={**then, "updated_at": happened.at}).model_dump_json(exclude=SINCE)
