@@ -150,7 +150,10 @@ async def test_filters_allow_exactly_the_documents_that_match(kit: Kit) -> None:
     assert await found({}, "a") == [0, 2]
     assert await found({}, "none") == []
     assert await found({"year": 2019}) == [0]
-    assert await found({"tags": ["b"]}) == [1]
+    assert await found({"tags": ["b"]}) == await found({"tags": "b"}) == await found({"tags": ["b", "a"]}) == [1]
+    assert await found({"tags": {"$in": ["x", "a"]}}) == [1]
+    assert await found({"tags": {"$ne": "a"}}) == [0, 2, 3]
+    assert await found({"tags": "ab"}) == await found({"tags": ["a", "c"]}) == await found({"kind": ["memo"]}) == []
     assert await found({"year": {"$gte": 2019, "$lt": 2023}}) == [0, 1]
     assert await found({"year": {"$gt": "2021"}}) == [2], "texts compare with texts"
     assert await found({"year": {"$in": [2019, "2022"]}}) == [0, 2]

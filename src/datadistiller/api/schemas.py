@@ -170,7 +170,7 @@ class QueryRequest(BaseModel):
     filter: dict[str, Any] | None = Field(
         None,
         description="Only documents whose metadata fit: `{field: value}`, or "
-        "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`.",
+        "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`. A value also matches a list that has it.",
         examples=[{"year": {"$gte": 2023}, "author": "Kim"}],
     )
     mode: model.Mode = Field(model.Mode.HYBRID, description="How chunks are matched.")
