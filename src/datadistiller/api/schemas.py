@@ -10,10 +10,12 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadistiller import model
-from datadistiller.store import dead_letters
+from datadistiller.store import dead_letters, filters
 
 #: Something besides white space, and no NUL: PostgreSQL takes every other character.
 QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+#: A field of metadata in a filter, as the schema has it: operators stand below fields only.
+FIELD_PATTERN = r"^([^$][\s\S]*)?$"
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
 COLLECTION_RULE = (
@@ -172,6 +174,7 @@ class QueryRequest(BaseModel):
         description="Only documents whose metadata fit: `{field: value}`, or "
         "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`. A value also matches a list that has it.",
         examples=[{"year": {"$gte": 2023}, "author": "Kim"}],
+        json_schema_extra={"propertyNames": {"pattern": FIELD_PATTERN}, "maxProperties": filters.MOST_FIELDS},
     )
     mode: model.Mode = Field(model.Mode.HYBRID, description="How chunks are matched.")
     answer: bool = Field(True, description="False: passages only.")

@@ -15,14 +15,14 @@ from psycopg.types.json import Jsonb
 from datadistiller import errors
 
 _COMPARE = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_MOST_FIELDS = 32
+MOST_FIELDS = 32
 _MOST_VALUES = 1000
 
 
 def condition(filter: Mapping[str, Any]) -> tuple[str, dict[str, object]]:
     """The condition (starting with AND, or empty) and its parameters. Raises ``errors.InvalidRequest``."""
-    if len(filter) > _MOST_FIELDS:
-        raise errors.InvalidRequest(f"A filter may name at most {_MOST_FIELDS} fields.")
+    if len(filter) > MOST_FIELDS:
+        raise errors.InvalidRequest(f"A filter may name at most {MOST_FIELDS} fields.")
     parts: list[str] = []
     values: dict[str, object] = {}
     for field, wanted in filter.items():
