@@ -12,7 +12,8 @@
     ├── CapacityError         not now: parked until `retry_after`, no attempt charged
     ├── LeaseLost             the message belongs to somebody else now: drop the result
     ├── RequestError          the caller must change something (HTTP 4xx)
-    │   ├── JobNotFound  InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
+    │   ├── JobNotFound  PageNotFound  DeadLetterNotFound
+    │   ├── InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
     │   └── UploadStalled  RangeNotSatisfiable  SiteRefused
     ├── Overloaded            HTTP 429/503 with Retry-After: bounded queues are full
@@ -187,6 +188,20 @@ class JobNotFound(RequestError):
 
     code = "job_not_found"
     default_hint = "List the documents with GET /api/v2/documents."
+
+
+class PageNotFound(RequestError):
+    """The document has no such page."""
+
+    code = "page_not_found"
+    default_hint = "Look at page_count in its status."
+
+
+class DeadLetterNotFound(RequestError):
+    """There is no such dead letter."""
+
+    code = "dead_letter_not_found"
+    default_hint = "List them with 'datadistiller dead-letters list'."
 
 
 class FileEmpty(RequestError):

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from datadistiller import errors
 from datadistiller.cli import client, evaluate
+from datadistiller.model import Mode
+from datadistiller.query import evaluation
 
 RUNNER = CliRunner()
 
@@ -45,6 +47,14 @@ def test_a_server_that_is_named_must_answer(app: typer.Typer, tmp_path: Path) ->
 @pytest.mark.parametrize("wrong", [["--mode", "fuzzy"], ["--limit-queries", "0"]])
 def test_options_are_checked(app: typer.Typer, tmp_path: Path, wrong: list[str]) -> None:
     assert RUNNER.invoke(app, [str(_collection(tmp_path)), *wrong]).exit_code == 2
+
+
+async def test_without_a_searchable_document_there_are_no_figures(tmp_path: Path) -> None:
+    (_collection(tmp_path) / "corpus.jsonl").write_text('{"_id": "d", "text": " "}\n')
+    collection = evaluation.read_collection(tmp_path)
+    run = evaluate._Evaluation("http://127.0.0.1:9", Progress(disable=True))
+    with pytest.raises(errors.RequestError, match="No document became searchable: it is empty"):
+        await run.run(collection, collection.judged, Mode.HYBRID)
 
 
 async def test_what_was_accepted_after_an_interrupt_is_removed_too() -> None:

@@ -23,6 +23,7 @@ _Answer = TypeVar("_Answer")
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     operation_id="get_health",
@@ -42,12 +43,14 @@ async def get_health(parts: Parts, response: Response) -> schemas.Health:
     )
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", operation_id="get_livez", summary="Whether the process answers")
 async def get_livez() -> schemas.Alive:
     """200 as long as the process serves requests at all."""
     return schemas.Alive()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="get_readyz",

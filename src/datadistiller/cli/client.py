@@ -21,6 +21,8 @@ PATIENCE_SECONDS = 600.0
 #: A server that restarts is not there for some seconds; a patient client waits that long for its return.
 GONE_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
+#: A stream of events that is silent this long is dead, seconds: the server says something every fifteen.
+SILENCE_SECONDS = 60.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -88,17 +90,36 @@ class Client:
         return _checked(self._send(send))
 
     def events(self, job: str) -> Iterator[dict[str, Any]]:
-        """The statuses of a job as they change, the current one first, until it is finished."""
-        try:
-            with self._http.stream("GET", f"/api/v2/documents/status/{job}/events", timeout=None) as answer:
-                if answer.is_error:
-                    answer.read()
+        """The statuses of a job as they change, the current one first, until it is finished.
+
+        A stream that ends before (the server restarts, say) is taken up where it ended, for ``GONE_SECONDS``.
+        """
+        seen = _Seen()
+        while not seen.over:
+            reason = None
+            try:
+                yield from self._events_on(f"/api/v2/documents/status/{job}/events", seen)
+            except httpx.TransportError as error:
+                reason = error
+            if seen.over:
+                return
+            if seen.heard_at is None or time.monotonic() - seen.heard_at > GONE_SECONDS:
+                raise ServerGone(f"The connection to {self.url} broke.") from reason
+            time.sleep(1.0)
+
+    def _events_on(self, path: str, seen: _Seen) -> Iterator[dict[str, Any]]:
+        """The events of one connection, after those seen."""
+        headers = {"Last-Event-ID": seen.last} if seen.last else {}
+        with self._http.stream("GET", path, headers=headers, timeout=SILENCE_SECONDS) as answer:
+            if answer.is_error:
+                answer.read()
+                if seen.heard_at is None or retry_after(answer) is None:
                     _checked(answer)
-                for line in answer.iter_lines():
-                    if line.startswith("data: "):
-                        yield json.loads(line.removeprefix("data: "))
-        except httpx.TransportError as error:
-            raise ServerGone(f"The connection to {self.url} broke ({type(error).__name__}).") from error
+                return  # it starts, and will serve in a moment
+            try:
+                yield from seen.read(answer)
+            finally:
+                seen.heard_at = time.monotonic()
 
     def _json(self, method: str, path: str, **more: Any) -> Any:
         return _checked(self._send(lambda: self._http.request(method, path, **more)))
@@ -118,6 +139,33 @@ class Client:
             if answer is None and (not self._patient or waited > GONE_SECONDS):
                 raise ServerGone(f"No DataDistiller answers at {self.url}.") from reason
             time.sleep(min(LONGEST_PAUSE, pause or 1.0))
+
+
+class _Seen:
+    """What was heard of a job's events, so that the next connection goes on after it."""
+
+    def __init__(self) -> None:
+        self.last = ""  # the id of the last event that has one
+        self.over = False  # nothing will follow
+        self.heard_at: float | None = None  # when a stream of this job last ended
+
+    def read(self, answer: httpx.Response) -> Iterator[dict[str, Any]]:
+        """The states in a stream. Raises JobNotFound if the document was deleted."""
+        self.over = answer.status_code == 204
+        name = number = ""
+        for line in answer.iter_lines():
+            field, _, value = line.partition(": ")
+            if field == "event":
+                name = value
+            elif field == "id":
+                number = value
+            elif field == "data":
+                if name == "deleted":
+                    raise errors.JobNotFound("The document was deleted.")
+                state = json.loads(value)
+                self.last, number = number or self.last, ""
+                self.over = state["status"] in FINISHED
+                yield state
 
 
 def retry_after(answer: httpx.Response) -> float | None:

@@ -113,6 +113,7 @@ class _Evaluation:
                 begun = time.perf_counter()
                 await self._take_in(http, collection, uploaded)
                 seconds = time.perf_counter() - begun
+                _check(collection, uploaded)
                 run, took = await self._ask_all(http, questions, mode, uploaded)
             finally:
                 await _whole(self._clean_up(http, uploaded))
@@ -198,6 +199,13 @@ class _Evaluation:
         """Does the work for every item, a few at once, with a progress bar."""
         task = self._progress.add_task(name, total=len(items))
         await _bounded(items, work, lambda: self._progress.advance(task))
+
+
+def _check(collection: evaluation.TestCollection, uploaded: _Uploaded) -> None:
+    """Figures of nothing are no figures: raises RequestError if there is no document to find."""
+    if all(document.doc_id in uploaded.failed for document in collection.documents):
+        why = next(iter(uploaded.failed.values()))
+        raise errors.RequestError(f"No document became searchable: {why}", hint="See the log of the server.")
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:
