@@ -11,6 +11,7 @@ import datetime
 import importlib
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []])
     names = parser.parse_args().names or list(NAMES)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     rows: list[Row] = []
     for name in names:
         print(f"== {name}", flush=True)
