@@ -6,6 +6,7 @@
     │   │   ├── NoText  EncryptedDocument  DamagedDocument  UnsupportedType  EmptyDocument
     │   │   └── LimitExceeded  (pages, expansion, output)
     │   ├── ParserCrashed  ParserTimedOut  ParserOutOfMemory  WorkerCrashed
+    │   ├── Undecodable           a record on a broker that is none of ours
     │   └── BrokenInvariant       a defect of ours: says which
     ├── TransientError        trying again may help: retry with back-off and jitter
     │   └── ObjectMissing     StoreUnavailable
@@ -127,6 +128,13 @@ class WorkerCrashed(PermanentError):
 
     code = "worker_crashed"
     default_hint = "Look at the worker's log, then try again with 'datadistiller retry'."
+
+
+class Undecodable(PermanentError):
+    """A record on the broker is not one of DataDistiller's."""
+
+    code = "undecodable"
+    default_hint = "Find out who writes into the topic; the record lies in its dead-letter topic."
 
 
 class BrokenInvariant(PermanentError):

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datadistiller.messages import CHUNK_TOPIC, INGEST_TOPIC, REMOVE_TOPIC
+from datadistiller.messages import CHUNK_TOPIC, EVENTS_TOPIC, INGEST_TOPIC, REMOVE_TOPIC
+from datadistiller.queueing import Topic
+
+#: On a broker. Work is told again from the database if it is lost there, so it need not lie there for long; it must be
+#: gone before the broker forgets how far a group has read (a week by default).
+WORK_HOURS = 24.0
+TOLD_HOURS = 30 * 24.0  # dead letters and document events are for others to read
+EVENTS_PARTITIONS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,7 @@ class StageSpec:
     batch: int  # messages begun and settled together
     concurrency: int  # batches in flight in one process
     seconds: float  # a lease lasts this long; work that takes longer is stopped
+    partitions: int  # of its topic on a broker: that many processes can share it
     tries: int  # reported transient failures until the dead letter
     solo_crashes: int  # crashes while delivered alone until the dead letter
     next_topics: tuple[str, ...]
@@ -41,6 +49,7 @@ PIPELINE = (
         batch=1,
         concurrency=2,
         seconds=900,
+        partitions=6,
         tries=5,
         solo_crashes=5,
         next_topics=(CHUNK_TOPIC,),
@@ -54,6 +63,7 @@ PIPELINE = (
         batch=32,
         concurrency=2,
         seconds=300,
+        partitions=12,
         tries=5,
         solo_crashes=5,
         next_topics=(),
@@ -67,6 +77,7 @@ PIPELINE = (
         batch=8,
         concurrency=1,
         seconds=300,
+        partitions=3,
         tries=100,
         solo_crashes=20,
         next_topics=(),
@@ -79,6 +90,7 @@ ROLES = {
     "api": "answers HTTP requests; in embedded mode it holds the search index and follows its change feed",
     "ingest": "reads documents and cuts them into chunks; purges deleted ones",
     "embed": "turns chunks into vectors",
+    "relay": "publishes messages and document events to a broker; only with one, see DATADISTILLER_QUEUE_URL",
     "reaper": "frees the messages of dead workers, sweeps orphans and old records",
 }
 
@@ -91,3 +103,15 @@ def stage(name: str) -> StageSpec:
 def stages_of(role: str) -> tuple[StageSpec, ...]:
     """The stages a role runs, in pipeline order."""
     return tuple(spec for spec in PIPELINE if spec.role == role)
+
+
+def topics() -> tuple[Topic, ...]:
+    """Every topic on a broker, as it is to be."""
+    work = [Topic(spec.topic, spec.partitions, WORK_HOURS) for spec in PIPELINE]
+    dead = [Topic(spec.dead_letter_topic, 1, TOLD_HOURS) for spec in PIPELINE]
+    return (*work, *dead, Topic(EVENTS_TOPIC, EVENTS_PARTITIONS, TOLD_HOURS))
+
+
+def needed_roles(*, broker: bool) -> tuple[str, ...]:
+    """The roles without which documents wait, besides ``api``."""
+    return (*dict.fromkeys(spec.role for spec in PIPELINE), *(("relay",) if broker else ()))

@@ -10,6 +10,7 @@ import os
 import socket
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import (
@@ -36,7 +37,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
     database_url: str = Field("embedded:", description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db.")
     objects_url: str = Field("", description="Object store: file:///folder or s3://bucket; empty: DATA_DIR/objects.")
-    queue_url: str = Field("postgresql:", description="Queue: 'postgresql:' (rows are claimed in the database).")
+    queue_url: str = Field(
+        "postgresql:",
+        description="Queue: 'postgresql:' (rows are claimed in the database) or kafka://host:port[,host:port].",
+    )
     index_url: str = Field("local:", description="Search index: 'local:' (FAISS and tantivy inside the API process).")
     worker_id: str = Field(
         "", description="Name of this worker in logs, leases and metrics; empty: host and process id."
@@ -74,6 +78,29 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         20, gt=0, description="Time a worker gets to finish what it holds when told to stop, seconds."
     )
+
+    kafka_window: int = Field(
+        32, ge=1, description="Batches of a stage (of 32 chunks, 1 document) published but not begun, at most."
+    )
+    kafka_replication: int = Field(
+        0, ge=0, description="Copies of each topic the relay creates; 0: as the broker has it."
+    )
+    kafka_poll_seconds: float = Field(
+        60, ge=1, description="Silence after which Kafka gives a worker's partitions to others, seconds."
+    )
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="How to talk to Kafka: plaintext, ssl, sasl_plaintext or sasl_ssl."
+    )
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_username: str = Field("", description="User for SASL.")
+    kafka_password: str = Field("", description="Password for SASL.")
+    kafka_ca_file: str = Field(
+        "", description="PEM file with the authorities that Kafka's certificate may come from; empty: the system's."
+    )
+    kafka_cert_file: str = Field("", description="PEM file with our certificate, if Kafka asks for one.")
+    kafka_key_file: str = Field("", description="PEM file with our certificate's key.")
 
     index_commit_ms: int = Field(
         250, ge=10, description="Shortest time between two commits of the local index, milliseconds."

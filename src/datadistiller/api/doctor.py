@@ -25,6 +25,8 @@ async def examine(parts: Parts) -> schemas.Examination:
         workers=parts.workers,
         objects=parts.objects,
         follower=parts.follower,
+        outbox=parts.outbox,
+        publisher=parts.publisher,
         data_dir=parts.settings.data_dir,
         worker_timeout_seconds=parts.settings.worker_timeout_seconds,
         min_free_disk_bytes=parts.settings.min_free_disk_bytes,

@@ -28,13 +28,14 @@ router = APIRouter(tags=["operations"])
     "/health",
     operation_id="get_health",
     summary="How the system is",
+    response_model_exclude_none=True,
     responses={503: {"model": schemas.Health, "description": "A part is down; `down` names it."}},
 )
 async def get_health(parts: Parts, response: Response) -> schemas.Health:
-    """200 if everything is up: database, object store, search index, and a worker of each role."""
-    objects, (database, working) = await asyncio.gather(_objects(parts), _database(parts))
-    components = {"database": database, "objects": objects, "index": _index(parts), "workers": working}
-    down = [name for name, component in components.items() if component.status == "down"]
+    """200 if everything is up: database, object store, search index, a worker of each role, and the broker if any."""
+    objects, queue, (database, working) = await asyncio.gather(_objects(parts), _queue(parts), _database(parts))
+    components = {"database": database, "objects": objects, "index": _index(parts), "workers": working, "queue": queue}
+    down = [name for name, component in components.items() if component is not None and component.status == "down"]
     if down:
         response.status_code = 503
         response.headers["Retry-After"] = "2"
@@ -75,6 +76,18 @@ async def _objects(parts: wiring.ApiParts) -> schemas.Component:
     return schemas.Component(status="up", detail="")
 
 
+async def _queue(parts: wiring.ApiParts) -> schemas.Component | None:
+    """The broker, if there is one. Uploads are accepted without it, and wait in the database."""
+    if parts.publisher is None:
+        return None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await parts.publisher.check()
+    except (TimeoutError, errors.DataDistillerError) as error:
+        return schemas.Component(status="down", detail=_reason("Kafka", error))
+    return schemas.Component(status="up", detail="")
+
+
 async def _database(parts: wiring.ApiParts) -> tuple[schemas.Component, schemas.WorkersComponent]:
     """The database, asked for what it knows of the workers."""
     try:
@@ -83,7 +96,7 @@ async def _database(parts: wiring.ApiParts) -> tuple[schemas.Component, schemas.
         reason = _reason("The database", error)
         unknown = schemas.WorkersComponent(status="down", detail="Unknown without the database.", roles={})
         return schemas.Component(status="down", detail=reason), unknown
-    return schemas.Component(status="up", detail=""), _workers(alive)
+    return schemas.Component(status="up", detail=""), _workers(alive, broker=parts.publisher is not None)
 
 
 async def _in_time(question: Coroutine[Any, Any, _Answer]) -> _Answer:
@@ -112,9 +125,9 @@ def _index(parts: wiring.ApiParts) -> schemas.IndexComponent:
     return schemas.IndexComponent(status=status, detail=detail, entries=state.entries, lag=state.lag)
 
 
-def _workers(alive: Sequence[workers.WorkerRow]) -> schemas.WorkersComponent:
+def _workers(alive: Sequence[workers.WorkerRow], *, broker: bool) -> schemas.WorkersComponent:
     roles = Counter(role for worker in alive for role in worker.role.split(","))
-    missing = sorted({spec.role for spec in pipeline.PIPELINE} - roles.keys())
+    missing = sorted(set(pipeline.needed_roles(broker=broker)) - roles.keys())
     if not missing:
         return schemas.WorkersComponent(status="up", detail="", roles=dict(roles))
     detail = f"No worker is alive for: {', '.join(missing)}. Documents wait for it; nothing is lost."

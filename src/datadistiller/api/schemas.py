@@ -268,6 +268,7 @@ class Health(Body):
     objects: Component
     index: IndexComponent
     workers: WorkersComponent
+    queue: Component | None = Field(default=None, description="The broker, if messages go through one.")
 
 
 class Alive(Body):

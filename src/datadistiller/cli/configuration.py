@@ -35,7 +35,9 @@ def load(**given: Any) -> Settings:
 
 
 def masked(name: str, value: str) -> str:
-    """The value of a setting without a password that a URL may hold."""
+    """The value of a setting without a password that it is, or that a URL may hold."""
+    if name.endswith("_password"):
+        return "***" if value else ""
     if name.endswith("_url") and "://" in value and "@" in value:
         scheme, rest = value.split("://", 1)
         user, host = rest.rsplit("@", 1)

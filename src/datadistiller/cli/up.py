@@ -110,7 +110,7 @@ async def _supervise(settings: Settings, server: EmbeddedPostgres, database: Dat
     await run_together(
         stop,
         supervisor.run(specs, stop, {"postgres": server}),
-        wiring.run_roles(settings, ["reaper"], stop),
+        wiring.run_roles(settings, ["reaper", "relay"] if wiring.uses_broker(settings) else ["reaper"], stop),
         firstrun.greet(settings, stop, samples=not os.environ.get(NO_SAMPLES_VARIABLE)),
         _say_when_stopping(stop),
     )

@@ -1,12 +1,13 @@
-"""The queueing port: how a worker learns which messages it may begin.
+"""The queueing port: how a worker learns which messages it may begin, and how a broker learns of them.
 
 PostgreSQL owns every message; a queue only decides how its id reaches a worker. The embedded adapter
-claims rows; a broker adapter receives ids and begins them.
+claims rows; a broker adapter receives ids, which the relay published, and begins them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from datadistiller.messages import Delivery
@@ -26,4 +27,64 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Stops taking; deliveries already given out stay valid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it is to be on a broker."""
+
+    name: str
+    partitions: int
+    retention_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is published. Records with one key stay in order; without a key any partition may get it."""
+
+    topic: str
+    key: str | None
+    value: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How a topic stands for one group: records ever written (0: there is no such topic), and those not yet read."""
+
+    written: int
+    waiting: int
+
+
+class Publisher(Protocol):
+    """The way to a broker.
+
+    Corner cases: every call raises ``errors.Unavailable`` if the broker does not answer within seconds, and
+    ``errors.SetupError`` if it refuses us (password, certificate, rights). Nothing connects before the first call;
+    after ``close`` a call raises ``errors.Unavailable``.
+    """
+
+    async def prepare(self, topics: Sequence[Topic]) -> Sequence[str]:
+        """Creates the topics that are missing, and returns their names. Those that are there are left as they are."""
+        ...
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Returns once the broker has acknowledged all of them. After an error any of them may have been published."""
+        ...
+
+    async def backlog(self, topic: str, group: str) -> Backlog:
+        """How far the group has come with a topic."""
+        ...
+
+    async def differences(self, topics: Sequence[Topic]) -> Sequence[str]:
+        """A sentence for each topic that is missing or not as it is to be."""
+        ...
+
+    async def check(self) -> None:
+        """Raises unless the broker answers."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the broker."""
         ...

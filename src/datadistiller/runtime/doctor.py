@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from datadistiller import errors, objects, pipeline
+from datadistiller import errors, objects, pipeline, queueing
 from datadistiller.runtime.follower import Follower
 from datadistiller.store.inspection import Inspection
 from datadistiller.store.messages import Messages
+from datadistiller.store.outbox import Outbox
 from datadistiller.store.workers import Workers
 
 #: The index is always a little behind while documents come and go; longer than this it stands still, seconds.
 LAG_SECONDS = 30.0
-#: A message that is due for this long, with workers alive, is worth a look, seconds.
+#: A message that is due for this long, with workers alive, is worth a look, seconds. One that was published should be
+#: begun much sooner: the relay publishes it again every half minute.
 OLD_SECONDS = 600.0
+PUBLISHED_SECONDS = 120.0
 
 
 class Level(StrEnum):
@@ -48,17 +51,20 @@ class Doctor:
     workers: Workers
     objects: objects.ObjectStore
     follower: Follower
+    outbox: Outbox
+    publisher: queueing.Publisher | None  # None without a broker
     data_dir: Path
     worker_timeout_seconds: float
     min_free_disk_bytes: int
 
     async def examine(self) -> list[Finding]:
         """All findings, the unfinished jobs last. A part that does not answer is a finding, never an exception."""
-        findings = [self._disk(), self._index(), *await self._objects()]
+        findings = [self._disk(), self._index(), *await self._objects(), *await self._broker()]
         try:
             findings += await self._database()
             findings += await self._workers()
             findings += await self._queue()
+            findings += await self._windows()
             findings += await self._jobs()
         except errors.Unavailable as error:
             findings.append(Finding(Level.ERROR, "database", error.message, "Start PostgreSQL, or see its log."))
@@ -86,6 +92,18 @@ class Doctor:
         except errors.DataDistillerError as error:
             return [Finding(Level.ERROR, "objects", error.message, error.hint)]
         return [Finding(Level.OK, "objects", "The object store answers.")]
+
+    async def _broker(self) -> Sequence[Finding]:
+        """Whether the broker answers, and has the topics as they are to be."""
+        if self.publisher is None:
+            return []
+        try:
+            differences = await self.publisher.differences(pipeline.topics())
+        except errors.DataDistillerError as error:
+            return [Finding(Level.ERROR, "queue", error.message, error.hint)]
+        hint = "The relay creates missing topics; what is there it leaves alone: change it with Kafka's own tools."
+        found = [Finding(Level.WARNING, "queue", sentence, hint) for sentence in differences]
+        return found or [Finding(Level.OK, "queue", "Kafka answers and has all topics.")]
 
     async def _database(self) -> Sequence[Finding]:
         version = await self.inspection.version()
@@ -115,7 +133,7 @@ class Doctor:
         alive = await self.workers.alive(self.worker_timeout_seconds)
         roles = Counter(role for worker in alive for role in worker.role.split(","))
         found = []
-        for role in dict.fromkeys(spec.role for spec in pipeline.PIPELINE):
+        for role in pipeline.needed_roles(broker=self.publisher is not None):
             if roles[role]:
                 number = "1 worker is" if roles[role] == 1 else f"{roles[role]} workers are"
                 found.append(Finding(Level.OK, "workers", f"{number} alive for {role}."))
@@ -131,6 +149,18 @@ class Doctor:
             text += f", the oldest for {depth.oldest_age_seconds:.0f} s."
             old = depth.due > 0 and depth.oldest_age_seconds > OLD_SECONDS
             hint = "More workers of this stage would help." if old else ""
+            found.append(Finding(Level.WARNING if old else Level.OK, "queue", text, hint))
+        return found
+
+    async def _windows(self) -> Sequence[Finding]:
+        """What was published and is not begun."""
+        found = []
+        for spec in pipeline.PIPELINE if self.publisher is not None else ():
+            window = await self.outbox.window(spec.topic)
+            age = window.oldest_seconds
+            text = f"{spec.topic}: {window.messages} published and not begun, the oldest for {age:.0f} s."
+            old = age > PUBLISHED_SECONDS
+            hint = f"Is a {spec.role} worker alive, and a member of the group {spec.group}?" if old else ""
             found.append(Finding(Level.WARNING if old else Level.OK, "queue", text, hint))
         return found
 

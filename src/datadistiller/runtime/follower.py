@@ -18,8 +18,10 @@ import structlog
 
 from datadistiller import errors
 from datadistiller.indexing import Entry, SearchIndex
+from datadistiller.runtime.waiting import wait
 from datadistiller.store import signals
-from datadistiller.store.changes import Changes, Lock
+from datadistiller.store.changes import Changes
+from datadistiller.store.locks import Lock
 from datadistiller.store.signals import Notifier, Signals
 
 #: Chunks read from the database at once, and chunks between two commits: they bound the memory.
@@ -104,16 +106,16 @@ class Follower:
             except Exception as error:
                 pause = FIRST_PAUSE if self._error is None else min(MAX_PAUSE, 2 * pause)
                 self._record(error)
-            await _wait(random.uniform(pause / 2, pause), stop)
+            await wait(random.uniform(pause / 2, pause), stop)
 
     async def _follow(self, lock: Lock, stop: asyncio.Event) -> None:
         with self._signals.subscribe(signals.CHANGES) as changed:
             position = await self._reconcile(stop)
             while not stop.is_set():
                 self._error = None
-                await _wait(POLL_SECONDS, changed, stop)
+                await wait(POLL_SECONDS, changed, stop)
                 # What comes until the next commit is due is committed with it.
-                await _wait(self._next_commit - time.monotonic(), stop)
+                await wait(self._next_commit - time.monotonic(), stop)
                 changed.clear()
                 await lock.check()
                 position = await (self._reconcile(stop) if self._rebuild else self._catch_up(position, stop))
@@ -198,13 +200,3 @@ class Follower:
 
 def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (numbers[at : at + size] for at in range(0, len(numbers), size))
-
-
-async def _wait(seconds: float, *events: asyncio.Event) -> None:
-    """Waits until one of the events is set, but not longer than that."""
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

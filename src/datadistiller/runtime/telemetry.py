@@ -117,6 +117,12 @@ class Metrics:
             ["stage", "outcome"],
             registry=self._own,
         )
+        self.published = Counter(
+            "datadistiller_published",
+            "Records that the relay published, by topic; those published again count again.",
+            ["topic"],
+            registry=self._own,
+        )
         self.uploads_seconds = Histogram(
             "datadistiller_uploads_seconds",
             "Seconds from the first byte of an upload to its answer.",

@@ -15,7 +15,8 @@ from uuid import UUID
 import numpy as np
 
 from datadistiller import indexing
-from datadistiller.store.database import Connection, Database
+from datadistiller.store.database import Database
+from datadistiller.store.locks import Lock, advisory_lock
 from datadistiller.store.statements import Statements
 
 LOCK_KEY = 0x64645F666F6C6C6F  # "dd_follo": one local follower per database
@@ -51,18 +52,6 @@ class Live:
     pending: frozenset[int]  # those not acknowledged in their present form
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """The follower's lock, if ``held``; it lasts as long as the session that took it."""
-
-    held: bool
-    session: Connection
-
-    async def check(self) -> None:
-        """Raises inside the context of ``Changes.lock``, which makes it ``errors.Unavailable``, if the lock is lost."""
-        await self.session.execute("SELECT 1")
-
-
 class Changes:
     """What the search index has to follow."""
 
@@ -73,15 +62,8 @@ class Changes:
     @contextlib.asynccontextmanager
     async def lock(self) -> AsyncIterator[Lock]:
         """Holds the follower's advisory lock, if it is free, as long as the context lasts."""
-        async with self._db.connection(limited=False) as conn:
-            row = await (await conn.execute(self._sql["lock"], {"key": LOCK_KEY})).fetchone()
-            locked = bool(row and row["locked"])
-            try:
-                yield Lock(locked, conn)
-            finally:
-                if locked and not conn.closed:
-                    # Session locks outlive the return to the pool.
-                    await conn.execute("SELECT pg_advisory_unlock_all()")
+        async with advisory_lock(self._db, LOCK_KEY) as lock:
+            yield lock
 
     async def live(self, model_id: int) -> Live:
         """The position and all live chunks, in one REPEATABLE READ transaction."""

@@ -1,4 +1,4 @@
-"""The messages: claimed with a lease, settled in one transaction with their results, reaped when lost.
+"""The messages: claimed or begun with a lease, settled in one transaction with their results, reaped when lost.
 
 Lock order, always: job -> messages -> chunks. Only ``runtime.worker`` and the reaper call this.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -17,6 +18,7 @@ from datadistiller import errors, model
 from datadistiller.messages import (
     CHUNK_TOPIC,
     INGEST_TOPIC,
+    Begun,
     Delivery,
     Done,
     Embedded,
@@ -66,7 +68,7 @@ class TopicDepth:
 
 
 class Messages:
-    """Claims, settles, releases and reaps messages."""
+    """Claims or begins, settles, releases and reaps messages."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -83,17 +85,19 @@ class Messages:
         async with self._db.connection() as conn:
             statement = self._sql["claim_ingest" if topic == INGEST_TOPIC else "claim"]
             rows = await (await conn.execute(statement, values)).fetchall()
-        return sorted(
-            (
-                Delivery(
-                    message_id=r["id"], topic=r["topic"], job_id=r["job_id"], attempt=r["job_attempt"],
-                    chunk_id=r["chunk_id"], lane=model.Lane(r["lane"]), tries=r["tries"], crashes=r["crashes"],
-                    token=r["lease_token"],
-                )
-                for r in rows
-            ),
-            key=lambda d: d.message_id,
-        )  # fmt: skip
+        return _deliveries(rows)
+
+    async def begin(self, topic: str, ids: Sequence[int], limit: int, boot: UUID, lease_seconds: float) -> Begun:
+        """The same for messages that a broker delivered: up to ``limit`` of these ids, the most urgent ones.
+
+        Ids of other topics, unknown ones and those that are not due are passed over without an error.
+        """
+        values = {"topic": topic, "ids": list(ids), "limit": limit, "boot": boot, "seconds": float(lease_seconds)}
+        async with self._db.connection() as conn:
+            statement = self._sql["begin_ingest" if topic == INGEST_TOPIC else "begin"]
+            rows = await (await conn.execute(statement, values)).fetchall()
+        begun = _deliveries([row for row in rows if row["lease_token"] is not None])
+        return Begun(begun, frozenset(row["id"] for row in rows if row["lease_token"] is None))
 
     async def settle(self, limits: Limits, outcomes: Sequence[Outcome], model_id: int | None = None) -> Settled:
         """Gives each message one of its fates, all in one transaction.
@@ -245,6 +249,16 @@ class Messages:
             if await (await conn.execute(self._sql["still_free"], {"id": message_id})).fetchone():
                 await self._bury(conn, message_id, error, charged=0)
                 await conn.execute(self._sql["finish"], {"jobs": [job_id]})
+
+
+def _deliveries(rows: Sequence[Mapping[str, Any]]) -> list[Delivery]:
+    return [
+        Delivery(
+            message_id=r["id"], topic=r["topic"], job_id=r["job_id"], attempt=r["job_attempt"], chunk_id=r["chunk_id"],
+            lane=model.Lane(r["lane"]), tries=r["tries"], crashes=r["crashes"], token=r["lease_token"],
+        )
+        for r in sorted(rows, key=lambda r: int(r["id"]))
+    ]  # fmt: skip
 
 
 def _keys(deliveries: Sequence[Delivery]) -> dict[str, object]:

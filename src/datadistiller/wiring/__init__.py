@@ -1,6 +1,6 @@
 """The composition root: settings become parts, parts become roles. ``adapters`` is the only importer of adapters."""
 
-from datadistiller.wiring.adapters import database_url, open_embedder
+from datadistiller.wiring.adapters import database_url, open_embedder, uses_broker
 from datadistiller.wiring.api import ApiParts, api_parts
 from datadistiller.wiring.core import Core, member, open_core
 from datadistiller.wiring.roles import run_roles, run_stages
@@ -15,4 +15,5 @@ __all__ = [
     "open_embedder",
     "run_roles",
     "run_stages",
+    "uses_broker",
 ]

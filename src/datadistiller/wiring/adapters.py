@@ -9,13 +9,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+import structlog
 
 from datadistiller import embedding, errors, indexing, objects, pipeline, queueing
 from datadistiller.settings import Settings
 from datadistiller.store import embedded
 from datadistiller.store.messages import Messages
 from datadistiller.store.signals import WORK, Signals
+
+if TYPE_CHECKING:
+    from datadistiller.queueing.kafka_client import Access
 
 
 def database_url(settings: Settings) -> str:
@@ -59,17 +65,85 @@ async def open_index(settings: Settings, embedder: embedding.Embedder) -> AsyncI
         await index.close()
 
 
-def open_source(
+def uses_broker(settings: Settings) -> bool:
+    """True if messages go through a broker. ``errors.SetupError`` for a scheme that is not known."""
+    if settings.queue_url.startswith("kafka://"):
+        return True
+    if settings.queue_url != "postgresql:":
+        known = "'postgresql:', 'kafka://host:port'"
+        raise _unknown("queue", "DATADISTILLER_QUEUE_URL", settings.queue_url, known)
+    return False
+
+
+@asynccontextmanager
+async def open_publisher(settings: Settings) -> AsyncIterator[queueing.Publisher | None]:
+    """The way to the broker of the settings; None if they name none. Nothing connects before it is used."""
+    if not uses_broker(settings):
+        yield None
+        return
+    publisher = _publisher(settings)
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+async def open_source(
     settings: Settings, spec: pipeline.StageSpec, messages: Messages, signals: Signals, boot: UUID
 ) -> queueing.Source:
-    """Where the worker of a stage takes its messages from."""
-    if settings.queue_url != "postgresql:":
-        raise _unknown("queue", "DATADISTILLER_QUEUE_URL", settings.queue_url, "'postgresql:'")
-    from datadistiller.queueing.postgres import PostgresSource
+    """Where the worker of a stage takes its messages from. ``errors.SetupError`` if the broker refuses us."""
+    if not uses_broker(settings):
+        from datadistiller.queueing.postgres import PostgresSource
 
-    return PostgresSource(
-        lambda limit: messages.claim(spec.topic, limit, boot, spec.seconds),
-        partial(signals.subscribe, WORK, spec.topic),
+        return PostgresSource(
+            lambda limit: messages.claim(spec.topic, limit, boot, spec.seconds),
+            partial(signals.subscribe, WORK, spec.topic),
+        )
+    from datadistiller.queueing.kafka import KafkaSource
+
+    await _greet(settings)
+    return KafkaSource(
+        _kafka(settings),
+        spec.topic,
+        spec.group,
+        lambda ids, limit: messages.begin(spec.topic, ids, limit, boot, spec.seconds),
+        _publisher(settings),
+        spec.dead_letter_topic,
+        session_seconds=settings.worker_timeout_seconds,
+        poll_seconds=settings.kafka_poll_seconds,
+    )
+
+
+async def _greet(settings: Settings) -> None:
+    """A broker that does not answer yet may come; one that refuses us will not change its mind."""
+    publisher = _publisher(settings)
+    try:
+        await publisher.check()
+    except errors.Unavailable as error:
+        structlog.get_logger().warning("waiting_for_queue", reason=error.message, hint=error.hint)
+    finally:
+        await publisher.close()
+
+
+def _publisher(settings: Settings) -> queueing.Publisher:
+    from datadistiller.queueing.kafka_publisher import KafkaPublisher
+
+    return KafkaPublisher(_kafka(settings), settings.kafka_replication)
+
+
+def _kafka(settings: Settings) -> Access:
+    from datadistiller.queueing.kafka_client import Access
+
+    return Access(
+        url=settings.queue_url,
+        security=settings.kafka_security,
+        mechanism=settings.kafka_sasl,
+        username=settings.kafka_username,
+        password=settings.kafka_password,
+        ca_file=settings.kafka_ca_file,
+        cert_file=settings.kafka_cert_file,
+        key_file=settings.kafka_key_file,
+        client_id=f"datadistiller-{settings.worker_name}",
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datadistiller import objects
+from datadistiller import objects, queueing
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
 from datadistiller.store.changes import Changes
@@ -19,9 +19,10 @@ from datadistiller.store.inspection import Inspection
 from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Messages
 from datadistiller.store.models import Models
+from datadistiller.store.outbox import Outbox
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_index, open_objects
+from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher
 from datadistiller.wiring.core import Core
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ApiParts:
     dead_letters: DeadLetters
     inspection: Inspection
     messages: Messages
+    outbox: Outbox
+    publisher: queueing.Publisher | None  # None without a broker
     workers: Workers
     accept: Accept
     objects: objects.ObjectStore
@@ -81,6 +84,8 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database),
             messages=Messages(database),
+            outbox=Outbox(database),
+            publisher=await stack.enter_async_context(open_publisher(settings)),
             workers=Workers(database),
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
             objects=store,

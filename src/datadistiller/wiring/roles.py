@@ -1,4 +1,4 @@
-"""Runs the roles that work in the background: the workers of the stages, and the reaper's loops."""
+"""Runs the roles that work in the background: the workers of the stages, the relay, the reaper's loops."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from datadistiller import errors, objects, pipeline
 from datadistiller.runtime import heartbeat, reaper
 from datadistiller.runtime.flights import Flights
+from datadistiller.runtime.relay import Relay
 from datadistiller.runtime.settlement import Settlement
 from datadistiller.runtime.worker import Stage, Worker
 from datadistiller.settings import Settings
@@ -20,8 +21,9 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.maintenance import Maintenance
 from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
+from datadistiller.store.outbox import Outbox
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_objects, open_source
+from datadistiller.wiring.adapters import open_embedder, open_objects, open_publisher, open_source
 from datadistiller.wiring.core import Core, member, open_core
 
 
@@ -32,14 +34,16 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
 
 
 async def run_stages(core: Core, heart: heartbeat.Heart, roles: Sequence[str], stop: asyncio.Event) -> None:
-    """Runs the workers of the roles, and the reaper's loops if it is among them, until ``stop`` is set."""
+    """Runs the workers of the roles, and relay and reaper if they are among them, until ``stop`` is set."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(core.settings))
         runs = _reaper_loops(core, store, stop) if "reaper" in roles else []
+        if "relay" in roles:
+            runs.append((await _open_relay(core, stack)).run(stop))
         flights = Flights(Messages(core.database), core.identity.boot)
         for spec in (spec for role in roles for spec in pipeline.stages_of(role)):
             stage, model_id = await _open_stage(spec, core, store, stack)
-            worker = _worker(spec, stage, model_id, core, heart, flights)
+            worker = await _worker(spec, stage, model_id, core, heart, flights)
             runs.append(worker.run(stop))
         watch = asyncio.create_task(flights.watch(), name="flights")
         try:
@@ -94,7 +98,7 @@ async def _open_ingest(
     return Ingest(store, Jobs(core.database), sandbox, chunker)
 
 
-def _worker(
+async def _worker(
     spec: pipeline.StageSpec,
     stage: Stage,
     model_id: int | None,
@@ -105,7 +109,7 @@ def _worker(
     messages = Messages(core.database)
     return Worker(
         spec,
-        open_source(core.settings, spec, messages, core.signals, core.identity.boot),
+        await open_source(core.settings, spec, messages, core.signals, core.identity.boot),
         stage,
         Settlement(spec, _limits(core.settings, spec), model_id, messages, core.notifier, core.metrics, heart.alive),
         flights,
@@ -114,6 +118,16 @@ def _worker(
         core.identity.boot,
         core.settings.drain_seconds,
     )
+
+
+async def _open_relay(core: Core, stack: AsyncExitStack) -> Relay:
+    publisher = await stack.enter_async_context(open_publisher(core.settings))
+    if publisher is None:
+        raise errors.SetupError(
+            "The role 'relay' publishes to a broker, but none is set.",
+            hint="Set DATADISTILLER_QUEUE_URL to kafka://host:port, or leave the role out.",
+        )
+    return Relay(Outbox(core.database), publisher, core.signals, core.metrics, core.settings.kafka_window)
 
 
 def _reaper_loops(core: Core, store: objects.ObjectStore, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:

@@ -71,7 +71,3 @@ FROM (SELECT at FROM chunk_changes
       WHERE xid >= pg_snapshot_xmin(%(position)s::pg_snapshot) AND (xid, n) > (%(xid)s::xid8, %(n)s)
         AND NOT pg_visible_in_snapshot(xid, %(position)s::pg_snapshot)
       ORDER BY xid, n LIMIT 100000) r;
-
--- name: lock
--- The follower's advisory lock.
-SELECT pg_try_advisory_lock(%(key)s) AS locked;

@@ -39,6 +39,57 @@ UPDATE messages m SET lease_token = gen_random_uuid(), lease_boot = %(boot)s,
 FROM chosen WHERE m.id = chosen.id
 RETURNING m.id, m.topic, m.job_id, m.job_attempt, m.chunk_id, m.lane, m.tries, m.crashes, m.lease_token;
 
+-- name: begin
+-- The same by ids, which a broker delivered. Those that are not due are nobody's work; those that are and do not get a
+-- lease (enough without them, suspects, locked by somebody at this moment) come back without a token, to be asked for
+-- again. So nobody waits here, and nothing is passed over. Found by id alone: no other plan may look good.
+WITH due AS MATERIALIZED (
+    SELECT id, topic, lane, available_at, crashes FROM messages
+    WHERE id = ANY(%(ids)s) AND lease_token IS NULL
+    FOR UPDATE SKIP LOCKED
+), wanted AS (
+    SELECT id, crashes, row_number() OVER (ORDER BY lane, available_at, id) AS n FROM due
+    WHERE topic = %(topic)s AND available_at <= now()
+), chosen AS (
+    SELECT w.id FROM wanted w, wanted first, (SELECT set_config('synchronous_commit', 'off', true)) lazily
+    WHERE first.n = 1 AND w.n <= %(limit)s
+      AND CASE WHEN first.crashes > 0 THEN w.n = 1 ELSE w.crashes = 0 END
+), begun AS (
+    UPDATE messages m SET lease_token = gen_random_uuid(), lease_boot = %(boot)s,
+        lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+    FROM chosen WHERE m.id = chosen.id
+    RETURNING m.id, m.lease_token
+)
+SELECT m.id, m.topic, m.job_id, m.job_attempt, m.chunk_id, m.lane, m.tries, m.crashes, begun.lease_token
+FROM messages m LEFT JOIN begun USING (id)
+WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL AND m.topic || '' = %(topic)s AND m.available_at <= now();
+
+-- name: begin_ingest
+-- The same, and the job is processing from here on; of both nobody waits for a lock, see claim_ingest.
+WITH due AS MATERIALIZED (
+    SELECT m.id, m.job_id, m.topic, m.lane, m.available_at, m.crashes FROM messages m JOIN document_jobs j USING (job_id)
+    WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL
+    FOR UPDATE OF m SKIP LOCKED FOR NO KEY UPDATE OF j SKIP LOCKED
+), wanted AS (
+    SELECT id, job_id, crashes, row_number() OVER (ORDER BY lane, available_at, id) AS n FROM due
+    WHERE topic = %(topic)s AND available_at <= now()
+), chosen AS (
+    SELECT w.id, w.job_id FROM wanted w, wanted first, (SELECT set_config('synchronous_commit', 'off', true)) lazily
+    WHERE first.n = 1 AND w.n <= %(limit)s
+      AND CASE WHEN first.crashes > 0 THEN w.n = 1 ELSE w.crashes = 0 END
+), processing AS (
+    UPDATE document_jobs j SET status = 'processing', progress = 1
+    FROM chosen WHERE j.job_id = chosen.job_id AND j.status = 'pending'
+), begun AS (
+    UPDATE messages m SET lease_token = gen_random_uuid(), lease_boot = %(boot)s,
+        lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+    FROM chosen WHERE m.id = chosen.id
+    RETURNING m.id, m.lease_token
+)
+SELECT m.id, m.topic, m.job_id, m.job_attempt, m.chunk_id, m.lane, m.tries, m.crashes, begun.lease_token
+FROM messages m LEFT JOIN begun USING (id)
+WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL AND m.topic || '' = %(topic)s AND m.available_at <= now();
+
 -- name: lock_jobs
 -- Of its own: a later statement must see what this lock waited for.
 SELECT job_id FROM document_jobs WHERE job_id = ANY(%(jobs)s) ORDER BY job_id FOR NO KEY UPDATE;

@@ -1,0 +1,169 @@
+"""A member of a consumer group in a thread of its own, which never stops polling.
+
+Kafka gives the partitions of a member that is silent to others, however hard it works. Records wait in a buffer;
+while that is full the partitions pause.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from datadistiller.queueing.kafka_buffer import Buffer, received
+from datadistiller.queueing.kafka_client import Access, Troubles, opening
+
+POLL_SECONDS = 0.1
+COMMIT_SECONDS = 0.25  # offsets are acknowledged this often; what is lost with a process is received again
+FETCH = 500  # records taken at once
+#: A record that is none of ours is kept up to here: it may be anything.
+KEPT_BYTES = 65_536
+RESTART_SECONDS = 1.0
+#: What brokers allow at least.
+LEAST_SESSION_SECONDS = 6.0
+
+log = structlog.get_logger(__name__)
+
+
+class Receiver:
+    """Receives the records of one topic into ``buffer``, and acknowledges what was settled there.
+
+    ``session_seconds`` after its last sign of life the partitions of a dead process go to others, ``poll_seconds``
+    after its last poll those of one that stands still. Above ``buffered`` records the partitions pause.
+    """
+
+    def __init__(
+        self, access: Access, topic: str, group: str, *, session_seconds: float, poll_seconds: float, buffered: int
+    ) -> None:
+        self.buffer = Buffer()
+        self._topic = topic
+        self._buffered = buffered
+        self._troubles = Troubles(access, topic)
+        self._config = {
+            **access.config(self._troubles),
+            **_membership(group, session_seconds, poll_seconds),
+            "on_commit": self._committed,
+        }
+        self._paused = False
+        self._reassigned = False
+        self._committed_at = 0.0
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._tell: Callable[[], object] = bool
+
+    def start(self, tell: Callable[[], object]) -> None:
+        """Joins the group, unless it has; ``tell`` is called from the thread when something has arrived."""
+        if self._thread is None:
+            self._tell = tell
+            self._thread = threading.Thread(target=self._run, name=f"kafka-{self._topic}", daemon=True)
+            self._thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Leaves the group, so that others get the partitions at once; False if that took too long. Blocks."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        """Polls until the end. A consumer that cannot go on is replaced."""
+        while not self._closing.is_set():
+            try:
+                self._consume()
+            except Exception as error:
+                # Without this thread no message would arrive any more, and nobody would know.
+                log.error("queue_consumer_failed", topic=self._topic, exc_info=error)
+                self._closing.wait(RESTART_SECONDS)
+
+    def _consume(self) -> None:
+        with opening():
+            consumer = Consumer(self._config)
+        try:
+            consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+            while not self._closing.is_set():
+                message = consumer.poll(POLL_SECONDS)
+                if message is not None:
+                    self._receive([message, *consumer.consume(FETCH, 0)])
+                self._throttle(consumer)
+                if time.monotonic() - self._committed_at > COMMIT_SECONDS:
+                    self._commit(consumer)
+        finally:
+            consumer.close()
+            self.buffer.drop()
+
+    def _receive(self, found: Sequence[Message]) -> None:
+        records = []
+        for message in found:
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is not None and error.fatal():
+                raise KafkaException(error)
+            if error is not None:
+                self._troubles.log(error)
+            elif partition is not None and offset is not None:
+                records.append(received(partition, offset, message.value(), KEPT_BYTES))
+        if records:
+            self._troubles.forget()
+            self.buffer.add(records)
+            if not self._closing.is_set():
+                self._tell()
+
+    def _throttle(self, consumer: Consumer) -> None:
+        """Pauses all partitions when too much waits here, and resumes them when half of it is gone."""
+        full = len(self.buffer) >= (self._buffered // 2 if self._paused else self._buffered)
+        if full and (not self._paused or self._reassigned):
+            consumer.pause(consumer.assignment())
+        elif self._paused and not full:
+            consumer.resume(consumer.assignment())
+        self._paused, self._reassigned = full, False
+
+    def _commit(self, consumer: Consumer, wait: bool = False) -> None:
+        self._committed_at = time.monotonic()
+        offsets = [TopicPartition(self._topic, *place) for place in self.buffer.acknowledged().items()]
+        if not offsets:
+            return
+        try:
+            if wait:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                consumer.commit(offsets=offsets)
+        except KafkaException as error:
+            self._committed(error.args[0], offsets)
+
+    def _committed(self, error: KafkaError | None, _offsets: Sequence[TopicPartition]) -> None:
+        if error is not None:
+            # Whoever gets the partitions receives these records again, and is refused.
+            log.info("offsets_not_committed", topic=self._topic, reason=error.name())
+
+    def _assigned(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._reassigned = True  # if the others pause, the new ones do not
+        self._troubles.forget()
+        self.buffer.own(p.partition for p in partitions)
+        log.info("partitions_assigned", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+
+    def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._commit(consumer, wait=True)
+        self._lost(consumer, partitions)
+
+    def _lost(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self.buffer.drop(p.partition for p in partitions)
+        log.info("partitions_revoked", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+
+
+def _membership(group: str, session_seconds: float, poll_seconds: float) -> dict[str, Any]:
+    session = int(max(LEAST_SESSION_SECONDS, session_seconds) * 1000)
+    return {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": session,
+        "heartbeat.interval.ms": session // 4,
+        "max.poll.interval.ms": max(session, int(poll_seconds * 1000)),
+        "queued.min.messages": 1000,
+        "queued.max.messages.kbytes": 4096,
+    }
