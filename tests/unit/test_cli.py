@@ -46,7 +46,7 @@ def test_version() -> None:
 def test_settings_name_value_source_and_meaning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "datadistiller.toml").write_text("max_pages = 7\nport = 1\n")
     monkeypatch.setenv("DATADISTILLER_PORT", "8123")
-    monkeypatch.setenv("DATADISTILLER_DATABASE_URL", "postgresql://me:secret@db.example/x")
+    monkeypatch.setenv("DATADISTILLER_DATABASE_URL", "postgresql://me:hunter2@db.example/x")
     rows = {row["name"]: row for row in json.loads(printed("settings", "--json"))}
     assert set(rows) == set(Settings.model_fields)
     assert (rows["port"]["value"], rows["port"]["source"]) == ("8123", "DATADISTILLER_PORT")
@@ -54,7 +54,7 @@ def test_settings_name_value_source_and_meaning(monkeypatch: pytest.MonkeyPatch,
     assert rows["log_level"]["source"] == "default"
     assert all(row["meaning"] for row in rows.values())
     assert rows["database_url"]["value"] == "postgresql://me:***@db.example/x"
-    assert "secret" not in printed("settings")
+    assert "hunter2" not in printed("settings")
 
 
 def test_a_wrong_setting_is_a_sentence_that_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import typer
 
 from datadistiller import errors
 from datadistiller.cli import configuration, ground
-from datadistiller.settings import Settings
+from datadistiller.settings import Settings, for_children
 
 if TYPE_CHECKING:
     from datadistiller.runtime.supervisor import Death, ProcessSpec
@@ -161,8 +161,7 @@ def children(settings: Settings, metrics_dir: Path) -> list[ProcessSpec]:
     from datadistiller.runtime.supervisor import ProcessSpec
 
     env = {
-        **os.environ,
-        **{f"DATADISTILLER_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value != ""},
+        **for_children(settings),
         "DATADISTILLER_DATA_DIR": str(settings.data_dir.resolve()),
         telemetry.MULTIPROCESS_VARIABLE: str(metrics_dir.resolve()),
     }
