@@ -43,7 +43,9 @@ class Settings(BaseSettings):
         "embedded:", repr=False, description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db."
     )
     objects_url: str = Field(
-        "", repr=False, description="Object store: file:///folder or s3://bucket; empty: DATA_DIR/objects."
+        "",
+        repr=False,
+        description="Object store: file:///folder, or s3://bucket/prefix ('s3:': the bucket datadistiller-docs); empty: DATA_DIR/objects.",
     )
     queue_url: str = Field(
         "postgresql:", repr=False, description="Queue: 'postgresql:' (rows are claimed in the database)."
@@ -56,6 +58,32 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("json", description="json, or text for people.")
+
+    s3_endpoint: str = Field(
+        "", description="Address of the S3 server, https:// or http://; empty: AWS_ENDPOINT_URL, else AWS itself."
+    )
+    s3_public_endpoint: str = Field(
+        "", description="The same as clients of presigned links reach it; empty: s3_endpoint."
+    )
+    s3_region: str = Field("", description="Region of the bucket; empty: AWS_REGION, else us-east-1.")
+    s3_access_key: str = Field(
+        "", description="Access key of the bucket; empty: AWS_ACCESS_KEY_ID, else what the machine's role gives."
+    )
+    s3_secret_key: SecretStr = Field(
+        SecretStr(""), description="Secret of s3_access_key; empty: AWS_SECRET_ACCESS_KEY."
+    )
+    s3_timeout_seconds: float = Field(
+        20, gt=0, description="Silence of the S3 server after which it counts as down, seconds."
+    )
+    presigned_seconds: int = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="How long a link to a file in S3 is good that GET .../content redirects to, seconds; 0: the API passes the bytes on itself.",
+    )
+    abandoned_upload_hours: float = Field(
+        24, gt=0, description="Age above which the sweeper gives up unfinished uploads in S3, hours."
+    )
 
     max_upload_bytes: int = Field(100_000_000, ge=1, description="Largest file accepted, bytes.")
     max_pending_jobs: int = Field(100_000, ge=1, description="Unfinished documents above which uploads get 429.")

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from datadistiller import messages, model, objects
+from datadistiller import messages, model
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.indexing.local import LocalIndex
+from datadistiller.objects.local import LocalObjects
 from datadistiller.query.answer import Ask
 from datadistiller.query.search import Search
 from datadistiller.runtime.follower import Follower
@@ -45,7 +46,7 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
     index = LocalIndex(folder / "index", embedder.dim, embedder.fingerprint)
     jobs, chunks, notifier = Jobs(database), Chunks(database), Notifier(database)
     signals = Signals(database.url)
-    store = objects.ObjectStore((folder / "objects").as_uri())
+    store = LocalObjects(folder / "objects")
     model_id = await Models(database).activate(embedder.fingerprint, embedder.dim)
     follower = Follower(Changes(database), index, signals, notifier, model_id, values.index_commit_ms)
     search = Search(index, chunks, embedder)

@@ -109,3 +109,17 @@ def test_child_processes_find_the_same_settings_where_they_are(
         monkeypatch.setenv(name, value)
     assert Settings() == ours
     assert not [spec for spec in up.children(ours, tmp_path) if SECRET in str(spec.env)]
+
+
+def test_a_secret_is_masked_and_left_to_child_processes_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    monkeypatch.setenv("DATADISTILLER_S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
+    ours = configuration.load(data_dir=tmp_path)
+    assert ours.s3_secret_key.get_secret_value() == SECRET
+    assert SECRET not in f"{ours!r} {ours.model_dump()} {for_children(ours)}"
+    for words in (["settings"], ["settings", "--json"]):
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert "**********" in result.stdout
+        assert SECRET not in result.stdout
