@@ -7,11 +7,12 @@ over secrets. Marked once, here: a secret is a ``SecretStr``; what may hold one,
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
@@ -35,9 +36,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DATADISTILLER_", extra="forbid", frozen=True)
 
     data_dir: Path = Field(Path("./.data"), description="Folder of the embedded mode: database, objects, index, logs.")
-    host: str = Field(
-        "127.0.0.1", description="Address the API listens on; only loopback until there is authentication."
-    )
+    host: str = Field("127.0.0.1", description="Address the API listens on; beyond loopback it needs API keys.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
     database_url: str = Field(
         "embedded:", repr=False, description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db."
@@ -53,6 +52,16 @@ class Settings(BaseSettings):
     index_url: str = Field(
         "local:", repr=False, description="Search index: 'local:' (FAISS and tantivy inside the API process)."
     )
+    require_key: Literal["auto", "always"] = Field(
+        "auto", description="Whether requests need an API key: 'auto' (unless it listens on loopback) or 'always'."
+    )
+    bootstrap_key: SecretStr = Field(
+        SecretStr(""), description="A key that is always good, for creating the first one; at least 32 characters."
+    )
+    metrics_public: bool = Field(
+        False, description="Give GET /metrics without a key too: to a Prometheus on an inner network."
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="The API key that the command line sends.")
     worker_id: str = Field(
         "", description="Name of this worker in logs, leases and metrics; empty: host and process id."
     )
@@ -142,6 +151,11 @@ class Settings(BaseSettings):
         return os.environ.get("WORKER_ID") or self.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
     @property
+    def key_required(self) -> bool:
+        """Whether the API answers only requests with a key."""
+        return self.require_key == "always" or not is_loopback(self.host)
+
+    @property
     def objects(self) -> str:
         """The object store's URL."""
         return self.objects_url or (self.data_dir.resolve() / "objects").as_uri()
@@ -186,6 +200,16 @@ def variable(name: str) -> str:
 def file_variable(name: str) -> str:
     """The variable that names a file with the value of a setting."""
     return f"{variable(name)}_FILE"
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and the loopback addresses: only this machine can reach them."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def config_file() -> Path:

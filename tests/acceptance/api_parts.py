@@ -25,6 +25,7 @@ from datadistiller.runtime.follower import Follower
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
+from datadistiller.store.api_keys import ApiKeys
 from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
@@ -53,6 +54,7 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
     parts = SimpleNamespace(
         settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
         inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
+        keys=ApiKeys(database),
         accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
         follower=follower, signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder,
     )  # fmt: skip

@@ -134,3 +134,21 @@ def test_events_are_read_until_they_end() -> None:
     stream = "id: 1\n" + status % "pending" + ": keep-alive\n\n" + status % "failed"
     with connected(lambda _: httpx.Response(200, text=stream)) as server:
         assert [event["status"] for event in server.events("x")] == ["pending", "failed"]
+
+
+def test_the_key_of_the_settings_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers.get("Authorization"))
+        return httpx.Response(200, json={})
+
+    for key in ("", "dd_one"):
+        monkeypatch.setenv("DATADISTILLER_API_KEY", key)
+        with connected(answer) as server:
+            server.get("/api/v2/documents")
+    assert sent == [None, "Bearer dd_one"]
+    monkeypatch.setenv("DATADISTILLER_API_KEY", "dd_one\ndd_two")
+    with pytest.raises(errors.SetupError) as caught:
+        connected(answer)
+    assert "dd_" not in caught.value.message + caught.value.hint

@@ -15,6 +15,8 @@ from datadistiller.store import dead_letters
 #: Something besides white space, and no NUL: PostgreSQL takes every other character.
 QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
+#: Nothing that would disturb a terminal or a log.
+KEY_NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
 EXAMPLE_JOB = "5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b11"
 EXAMPLE_TIME = "2026-11-24T09:14:00.123456Z"
@@ -301,6 +303,43 @@ class DeadLetterList(Body):
 
     dead_letters: list[DeadLetter]
     next_cursor: str | None
+
+
+class NewKey(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=KEY_NAME_PATTERN,
+        description="Who or what uses it: a person, a program.",
+        examples=["laptop of Kim"],
+    )
+
+
+class Key(Body):
+    """An API key, as it can be shown."""
+
+    key_id: int
+    name: str = Field(examples=["laptop of Kim"])
+    prefix: str = Field(description="How the key begins.", examples=["dd_x7Kq2p"])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    last_used_at: datetime | None = Field(description="To the minute or so; null if never.", examples=[EXAMPLE_TIME])
+    revoked_at: datetime | None = Field(description="Not good any more since then.")
+
+
+class CreatedKey(Key):
+    """A key that was just made."""
+
+    key: str = Field(description="The key itself. It is shown this once and stored nowhere.")
+
+
+class KeyList(Body):
+    """All keys, newest first."""
+
+    keys: list[Key]
 
 
 class Rebuild(Body):

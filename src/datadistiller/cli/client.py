@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 import typer
 
 from datadistiller import errors
+from datadistiller.cli import configuration
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 FINISHED = frozenset({"completed", "partial", "failed", "cancelled"})
@@ -44,7 +46,7 @@ class Client:
         self.url = url.rstrip("/")
         self._patient = patient
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=60, transport=transport)
+            self._http = httpx.Client(base_url=self.url, headers=authorization(), timeout=60, transport=transport)
         except httpx.InvalidURL:
             raise errors.RequestError(f"'{url}' is not a URL.", hint="It looks like http://127.0.0.1:8000.") from None
 
@@ -106,6 +108,16 @@ class Client:
             if answer is None and (not self._patient or waited > GONE_SECONDS):
                 raise ServerGone(f"No DataDistiller answers at {self.url}.") from reason
             time.sleep(min(LONGEST_PAUSE, pause or 1.0))
+
+
+def authorization() -> dict[str, str]:
+    """The header with the API key of the settings, if there is one."""
+    key = configuration.load().api_key.get_secret_value()
+    if not key:
+        return {}
+    if not re.fullmatch("[!-~]+", key):
+        raise errors.SetupError("The API key is not one word in ASCII.", hint="Look at DATADISTILLER_API_KEY.")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def retry_after(answer: httpx.Response) -> float | None:

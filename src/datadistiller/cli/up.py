@@ -30,12 +30,11 @@ _LEFTOVER_SECONDS = 5.0
 
 def command(
     data_dir: Annotated[Path | None, typer.Option(help="Folder for database, documents, index and logs.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; loopback only.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback with API keys.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
 ) -> None:
     """Run everything on this machine: database, workers, API. Ctrl-C stops it cleanly."""
     settings = configuration.load(data_dir=data_dir, host=host, port=port)
-    ground.check_host(settings.host)
     with ground.locked(settings.data_dir, settings.min_free_disk_bytes):
         settings = settings.model_copy(update={"port": ground.free_port(settings.host, settings.port)})
         asyncio.run(run(settings))
@@ -71,6 +70,7 @@ def supervisor_log(folder: Path) -> TextIO:
 
 
 async def _with_database(settings: Settings, server: EmbeddedPostgres, stop: asyncio.Event) -> None:
+    from datadistiller import wiring
     from datadistiller.store import migrate
     from datadistiller.store.database import Database
 
@@ -78,6 +78,7 @@ async def _with_database(settings: Settings, server: EmbeddedPostgres, stop: asy
     try:
         await database.open()
         await migrate.migrate(database)
+        await wiring.check_access(settings, database)
         await _supervise(settings, server, database, stop)
     finally:
         await database.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from datadistiller import objects
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
+from datadistiller.store.api_keys import ApiKeys
 from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
@@ -43,6 +44,7 @@ class ApiParts:
     inspection: Inspection
     messages: Messages
     workers: Workers
+    keys: ApiKeys
     accept: Accept
     objects: objects.ObjectStore
     search: Search
@@ -82,6 +84,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             inspection=Inspection(database),
             messages=Messages(database),
             workers=Workers(database),
+            keys=ApiKeys(database),
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
             objects=store,
             search=search,
