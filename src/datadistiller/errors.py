@@ -16,7 +16,9 @@
     │   ├── JobNotFound  PageNotFound  DeadLetterNotFound
     │   ├── InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
-    │   └── UploadStalled  RangeNotSatisfiable  SiteRefused
+    │   ├── UploadStalled  RangeNotSatisfiable  SiteRefused  KeyNotFound
+    │   └── Unauthorized      HTTP 401: who asks is not known
+    │       └── KeyRequired  KeyInvalid
     ├── Overloaded            HTTP 429/503 with Retry-After: bounded queues are full
     ├── Unavailable           HTTP 503: a store or the database is down
     └── SetupError            the system cannot start as configured: one sentence, what to do
@@ -273,6 +275,36 @@ class SiteRefused(RequestError):
 
     code = "site_refused"
     default_hint = "Call the server by localhost or 127.0.0.1, and not from a page of another site."
+
+
+class KeyNotFound(RequestError):
+    """There is no such API key."""
+
+    code = "key_not_found"
+    default_hint = "List the keys with GET /api/v2/keys."
+
+
+class Unauthorized(RequestError):
+    """The server does not know who asks."""
+
+    code = "unauthorized"
+    default_hint = "Send a key: 'Authorization: Bearer dd_...'; the command line sends DATADISTILLER_API_KEY."
+    #: What WWW-Authenticate says besides the realm (RFC 6750, section 3).
+    challenge: ClassVar[str] = ""
+
+
+class KeyRequired(Unauthorized):
+    """The server answers only requests with an API key."""
+
+    code = "key_required"
+
+
+class KeyInvalid(Unauthorized):
+    """The API key is not one of this server's, or was revoked."""
+
+    code = "key_invalid"
+    default_hint = "Ask whoever runs the server for another key ('datadistiller keys create NAME')."
+    challenge = 'error="invalid_token", error_description="The key is unknown or was revoked."'
 
 
 class Overloaded(DataDistillerError):

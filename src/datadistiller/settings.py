@@ -1,24 +1,29 @@
 """Every setting, once: name, default, unit, meaning. Read from DATADISTILLER_* variables or a TOML file.
 
 The file is ``datadistiller.toml`` in the working directory, or what ``DATADISTILLER_CONFIG`` names.
-Variables win over the file.
+Variables win over the file. ``DATADISTILLER_<NAME>_FILE`` names a file that holds the value: how orchestrators hand
+over secrets. Marked once, here: a secret is a ``SecretStr``; what may hold one, such as a URL, has ``repr=False``.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from datadistiller import errors
 
 
 def _default_workers() -> int:
@@ -31,22 +36,65 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DATADISTILLER_", extra="forbid", frozen=True)
 
     data_dir: Path = Field(Path("./.data"), description="Folder of the embedded mode: database, objects, index, logs.")
-    host: str = Field(
-        "127.0.0.1", description="Address the API listens on; only loopback until there is authentication."
-    )
+    host: str = Field("127.0.0.1", description="Address the API listens on; beyond loopback it needs API keys.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
-    database_url: str = Field("embedded:", description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db.")
-    objects_url: str = Field("", description="Object store: file:///folder or s3://bucket; empty: DATA_DIR/objects.")
+    database_url: str = Field(
+        "embedded:", repr=False, description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db."
+    )
+    objects_url: str = Field(
+        "",
+        repr=False,
+        description="Object store: file:///folder, or s3://bucket/prefix ('s3:': the bucket datadistiller-docs); empty: DATA_DIR/objects.",
+    )
     queue_url: str = Field(
         "postgresql:",
+        repr=False,
         description="Queue: 'postgresql:' (rows are claimed in the database) or kafka://host:port[,host:port].",
     )
-    index_url: str = Field("local:", description="Search index: 'local:' (FAISS and tantivy inside the API process).")
+    index_url: str = Field(
+        "local:", repr=False, description="Search index: 'local:' (FAISS and tantivy inside the API process)."
+    )
+    require_key: Literal["auto", "always"] = Field(
+        "auto", description="Whether requests need an API key: 'auto' (unless it listens on loopback) or 'always'."
+    )
+    bootstrap_key: SecretStr = Field(
+        SecretStr(""), description="A key that is always good, for creating the first one; at least 32 characters."
+    )
+    metrics_public: bool = Field(
+        False, description="Give GET /metrics without a key too: to a Prometheus on an inner network."
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="The API key that the command line sends.")
     worker_id: str = Field(
         "", description="Name of this worker in logs, leases and metrics; empty: host and process id."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("json", description="json, or text for people.")
+
+    s3_endpoint: str = Field(
+        "", description="Address of the S3 server, https:// or http://; empty: AWS_ENDPOINT_URL, else AWS itself."
+    )
+    s3_public_endpoint: str = Field(
+        "", description="The same as clients of presigned links reach it; empty: s3_endpoint."
+    )
+    s3_region: str = Field("", description="Region of the bucket; empty: AWS_REGION, else us-east-1.")
+    s3_access_key: str = Field(
+        "", description="Access key of the bucket; empty: AWS_ACCESS_KEY_ID, else what the machine's role gives."
+    )
+    s3_secret_key: SecretStr = Field(
+        SecretStr(""), description="Secret of s3_access_key; empty: AWS_SECRET_ACCESS_KEY."
+    )
+    s3_timeout_seconds: float = Field(
+        20, gt=0, description="Silence of the S3 server after which it counts as down, seconds."
+    )
+    presigned_seconds: int = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="How long a link to a file in S3 is good that GET .../content redirects to, seconds; 0: the API passes the bytes on itself.",
+    )
+    abandoned_upload_hours: float = Field(
+        24, gt=0, description="Age above which the sweeper gives up unfinished uploads in S3, hours."
+    )
 
     max_upload_bytes: int = Field(100_000_000, ge=1, description="Largest file accepted, bytes.")
     max_pending_jobs: int = Field(100_000, ge=1, description="Unfinished documents above which uploads get 429.")
@@ -118,8 +166,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then variables, then the TOML file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        """Arguments, then variables, then files that variables name, then the TOML file."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, FileVariables(settings_cls), toml
 
     @property
     def worker_name(self) -> str:
@@ -127,9 +176,65 @@ class Settings(BaseSettings):
         return os.environ.get("WORKER_ID") or self.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
     @property
+    def key_required(self) -> bool:
+        """Whether the API answers only requests with a key."""
+        return self.require_key == "always" or not is_loopback(self.host)
+
+    @property
     def objects(self) -> str:
         """The object store's URL."""
         return self.objects_url or (self.data_dir.resolve() / "objects").as_uri()
+
+
+class FileVariables(PydanticBaseSettingsSource):
+    """Reads the files that ``DATADISTILLER_<NAME>_FILE`` variables name. Raises SetupError for one it cannot use."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file, without white space around it; None if there is no such variable."""
+        path = os.environ.get(file_variable(field_name))
+        return (_content(field_name, Path(path)) if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All values that are in files."""
+        fields = self.settings_cls.model_fields
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _content(name: str, path: Path) -> str:
+    given = f"The file that {file_variable(name)} names"
+    if variable(name) in os.environ:
+        raise errors.SetupError(
+            f"Both {variable(name)} and {file_variable(name)} are set.", hint="Unset one of them: which is meant?"
+        )
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise errors.SetupError(
+            f"{given}, {path}, cannot be read ({error.strerror}).", hint="Put the value there, and let it be read."
+        ) from error
+    except UnicodeDecodeError:
+        raise errors.SetupError(f"{given}, {path}, is not text in UTF-8.", hint="Write the value as text.") from None
+
+
+def variable(name: str) -> str:
+    """The variable of a setting."""
+    return f"DATADISTILLER_{name.upper()}"
+
+
+def file_variable(name: str) -> str:
+    """The variable that names a file with the value of a setting."""
+    return f"{variable(name)}_FILE"
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and the loopback addresses: only this machine can reach them."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def config_file() -> Path:
@@ -138,11 +243,26 @@ def config_file() -> Path:
 
 
 def source_of(name: str) -> str:
-    """Where a setting's value comes from: a variable, the file, or its default."""
-    variable = f"DATADISTILLER_{name.upper()}"
-    if variable in os.environ:
-        return variable
+    """Where a setting's value comes from: a variable, a file that one names, the TOML file, or its default."""
+    if variable(name) in os.environ:
+        return variable(name)
+    if os.environ.get(file_variable(name)):
+        return file_variable(name)
     file = config_file()
     if file.is_file() and name in tomllib.loads(file.read_text(encoding="utf-8")):
         return str(file)
     return "default"
+
+
+def for_children(settings: Settings) -> dict[str, str]:
+    """The environment in which a child process finds these settings.
+
+    Secrets stay where they are: no option of a command sets one, and a child reads them from the same place.
+    """
+    found = dict(os.environ)
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value != "" and field.repr and not isinstance(value, SecretStr):
+            found.pop(file_variable(name), None)
+            found[variable(name)] = str(value)
+    return found

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from datadistiller import messages, model, objects
+from datadistiller import messages, model
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.indexing.local import LocalIndex
+from datadistiller.objects.local import LocalObjects
 from datadistiller.query.answer import Ask
 from datadistiller.query.search import Search
 from datadistiller.runtime.follower import Follower
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
+from datadistiller.store.api_keys import ApiKeys
 from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
@@ -45,13 +47,14 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
     index = LocalIndex(folder / "index", embedder.dim, embedder.fingerprint)
     jobs, chunks, notifier = Jobs(database), Chunks(database), Notifier(database)
     signals = Signals(database.url)
-    store = objects.ObjectStore((folder / "objects").as_uri())
+    store = LocalObjects(folder / "objects")
     model_id = await Models(database).activate(embedder.fingerprint, embedder.dim)
     follower = Follower(Changes(database), index, signals, notifier, model_id, values.index_commit_ms)
     search = Search(index, chunks, embedder)
     parts = SimpleNamespace(
         settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
         inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
+        keys=ApiKeys(database),
         accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
         follower=follower, signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder,
     )  # fmt: skip

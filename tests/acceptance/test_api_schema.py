@@ -8,8 +8,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -27,15 +29,21 @@ from datadistiller.store.database import Database
 from tests import conftest
 from tests.acceptance import api_parts
 
-#: The schema needs the settings only.
-SCHEMA = schemathesis.openapi.from_dict(
-    create_app(SimpleNamespace(settings=Settings(), objects=None, jobs=None)).openapi(),  # type: ignore[arg-type]
-    config=schemathesis.Config.from_dict({"generation": {"allow-x00": False}}),
-)
-OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
+BOOTSTRAP = "bootstrap-0123456789-0123456789-012345"
+KEYED = {"require_key": "always", "bootstrap_key": BOOTSTRAP}
+
+
+def operations(**settings: Any) -> list[APIOperation]:
+    """All calls as the schema of a server with these settings has them; it needs nothing else of the server."""
+    parts: Any = SimpleNamespace(settings=Settings(**settings), objects=None, jobs=None, keys=None)
+    config = schemathesis.Config.from_dict({"generation": {"allow-x00": False}})
+    schema = schemathesis.openapi.from_dict(create_app(parts).openapi(), config=config)
+    return [found.ok() for found in schema.get_all_operations()]
+
+
 CASES = [
     pytest.param(operation, mode, id=f"{operation.label} {mode}")
-    for operation in OPERATIONS
+    for operation in operations()
     for mode in GenerationMode
     if mode is GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters())
 ]
@@ -49,9 +57,10 @@ schemathesis.openapi.format("cursor", st.just(""))
 class Background:
     """The API on real parts, in a thread with an event loop of its own."""
 
-    def __init__(self, database_url: str, folder: Path) -> None:
+    def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
         self._database_url = database_url
         self._folder = folder
+        self._settings = {"worker_timeout_seconds": 9999, **settings}
         self._listener = server.listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
@@ -62,7 +71,7 @@ class Background:
     async def _run(self) -> None:
         database = Database(self._database_url, name="schema")
         await database.open()
-        async with api_parts.api_parts(database, self._folder, OnnxEmbedder(), worker_timeout_seconds=9999) as parts:
+        async with api_parts.api_parts(database, self._folder, OnnxEmbedder(), **self._settings) as parts:
             await api_parts.register_workers(parts)
             await server.serve(parts, self._stop, self._listener)
         await database.close()
@@ -74,17 +83,29 @@ class Background:
         self._loop.close()
 
 
-@pytest.fixture(scope="module")
-def running(postgres_url: str) -> Iterator[Background]:
+@contextmanager
+def background(postgres_url: str, name: str, **settings: Any) -> Iterator[Background]:
     folder = Path(tempfile.mkdtemp(prefix="dd-schema-"))
     with psycopg.connect(postgres_url, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE dd_schema TEMPLATE {conftest.TEMPLATE}".encode())
-    background = Background(conftest.named(postgres_url, "dd_schema"), folder)
-    yield background
-    background.stop()
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {conftest.TEMPLATE}".encode())
+    started = Background(conftest.named(postgres_url, name), folder, **settings)
+    yield started
+    started.stop()
     shutil.rmtree(folder)
     with psycopg.connect(postgres_url, autocommit=True) as conn:
-        conn.execute(b"DROP DATABASE dd_schema WITH (FORCE)")
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str) -> Iterator[Background]:
+    with background(postgres_url, "dd_schema") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def keyed(postgres_url: str) -> Iterator[Background]:
+    with background(postgres_url, "dd_schema_keyed", **KEYED) as started:
+        yield started
 
 
 @pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True, scope="module")
@@ -97,5 +118,20 @@ def test_answers_are_as_the_schema_says(running: Background, operation: APIOpera
         if mode is GenerationMode.POSITIVE:
             case.headers.pop("idempotency-key", None)  # a second request with a key is refused, as it should be
         case.call_and_validate(running.url, timeout=60)
+
+    check()
+
+
+@pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True, scope="module")
+@pytest.mark.parametrize("operation", operations(**KEYED), ids=lambda operation: operation.label)
+def test_so_they_are_behind_a_key_and_nothing_answers_without(keyed: Background, operation: APIOperation) -> None:
+    """Schemathesis also sends each request without the key, and with a wrong one: that must be refused."""
+
+    @seed(20261124)
+    @settings(max_examples=2, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(GenerationMode.POSITIVE))
+    def check(case: Case) -> None:
+        case.headers.pop("idempotency-key", None)
+        case.call_and_validate(keyed.url, timeout=60, headers={"Authorization": f"Bearer {BOOTSTRAP}"})
 
     check()

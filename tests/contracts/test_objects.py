@@ -1,4 +1,4 @@
-"""The contract of the object store, on the adapter that runs everywhere: file:// in a temporary folder."""
+"""The contract of the object store, on each adapter: a folder, and a bucket of a real MinIO."""
 
 from __future__ import annotations
 
@@ -6,46 +6,41 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from datadistiller import errors, objects
-from datadistiller.objects import names
+from tests.contracts.objects_kit import Local, Remote, bucket_at, content, pieces
+
+MANY = 12_000_000  # bytes: parts, on S3
+
+
+@pytest.fixture(params=["file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Local | Remote:
+    if request.param == "file":
+        return Local(tmp_path / "obj ects")
+    return Remote(bucket_at(request.getfixturevalue("minio").url))
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[objects.ObjectStore]:
-    opened = objects.ObjectStore((tmp_path / "obj ects").as_uri())
-    yield opened
-    await opened.close()
+async def store(place: Local | Remote) -> AsyncIterator[objects.ObjectStore]:
+    async with place.opened() as opened:
+        yield opened
 
 
-async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-
-
-async def content(store: objects.ObjectStore, key: str, start: int = 0, end: int | None = None) -> bytes:
-    return b"".join([piece async for piece in store.get(key, start, end)])
-
-
-def everything(tmp_path: Path) -> list[str]:
-    root = tmp_path / "obj ects"
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-
-
-async def test_what_is_put_is_got(store: objects.ObjectStore) -> None:
-    body = os.urandom(3_000_000)
+@pytest.mark.parametrize("size", [3_000_000, MANY])
+async def test_what_is_put_is_got(store: objects.ObjectStore, size: int) -> None:
+    body = os.urandom(size)
     key = objects.object_key(uuid4(), "Bericht größer 📄.pdf")
-    size = await store.put(key, pieces(body[:10], body[10:1_500_000], body[1_500_000:]))
-    assert size == await store.size(key) == len(body)
+    assert await store.put(key, pieces(body[:10], body[10:1_500_000], body[1_500_000:])) == size
+    assert await store.size(key) == size
     assert await content(store, key) == body
     assert await content(store, key, 5, 1_000_005) == body[5:1_000_005]
-    assert await content(store, key, 2_999_990) == body[-10:]
+    assert await content(store, key, size - 10) == body[-10:]
+    assert [(found.key, found.size) async for found in store.list("uploads/")] == [(key, size)]
 
 
 async def test_an_object_can_be_empty_and_is_replaced_whole(store: objects.ObjectStore) -> None:
@@ -55,93 +50,97 @@ async def test_an_object_can_be_empty_and_is_replaced_whole(store: objects.Objec
     assert await content(store, "uploads/a/x") == b"new"
 
 
-async def test_local_path_gives_the_bytes(store: objects.ObjectStore) -> None:
-    await store.put("uploads/a/x.txt", pieces(b"hello"))
+@pytest.mark.parametrize("size", [5, MANY])
+async def test_local_path_gives_the_bytes(store: objects.ObjectStore, size: int) -> None:
+    body = os.urandom(size)
+    await store.put("uploads/a/x.txt", pieces(body))
     async with store.local_path("uploads/a/x.txt") as path:
-        assert path.read_bytes() == b"hello"
+        assert path.read_bytes() == body
         assert path.suffix == ".txt"
 
 
-async def test_file_and_folders_are_synced_before_put_returns(
-    store: objects.ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("before", [2_000_000, MANY], ids=["early", "late"])
+async def test_a_failing_source_leaves_nothing_and_its_error_passes(
+    store: objects.ObjectStore, place: Local | Remote, before: int
 ) -> None:
-    synced: list[str] = []
-    real = os.fsync
-
-    def record(handle: int) -> None:  # a spy on the system call: nothing else shows that it was made
-        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", record)
-    await store.put("uploads/a/x", pieces(b"1"))
-    root = tmp_path / "obj ects"
-    assert ".incoming-" in synced[0]
-    assert synced[1:] == [str(root / "uploads/a"), str(root / "uploads"), str(root)]
-
-
-async def test_a_failing_source_leaves_nothing_and_its_error_passes(store: objects.ObjectStore, tmp_path: Path) -> None:
     async def cut() -> AsyncIterator[bytes]:
-        yield b"x" * 2_000_000
+        yield b"x" * before
         raise OSError(errno.ECONNRESET, "the client is gone")
 
     with pytest.raises(OSError, match="the client is gone"):
         await store.put("uploads/a/x", cut())
-    assert everything(tmp_path) == ["uploads"]
+    assert await place.remains() == []
 
 
-async def test_a_cancelled_put_leaves_nothing(store: objects.ObjectStore, tmp_path: Path) -> None:
+async def test_an_upload_that_is_too_large_leaves_nothing(store: objects.ObjectStore, place: Local | Remote) -> None:
+    async def growing() -> AsyncIterator[bytes]:
+        for _ in range(MANY // 1_000_000):
+            yield b"x" * 1_000_000
+        raise errors.FileTooLarge("too large")
+
+    with pytest.raises(errors.FileTooLarge, match="too large"):
+        await store.put("uploads/a/x", growing())
+    assert await place.remains() == []
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["while it sends", "while it waits for more"])
+async def test_a_cancelled_put_leaves_nothing(store: objects.ObjectStore, place: Local | Remote, waiting: bool) -> None:
     begun = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
+        sent = 0
         while True:
-            yield b"x" * 400_000
-            if any("incoming" in name for name in everything(tmp_path)):
+            yield b"x" * 1_000_000
+            sent += 1_000_000
+            if sent > MANY:
                 begun.set()
-            await asyncio.sleep(0)
+                await asyncio.sleep(3600 if waiting else 0)
 
     task = asyncio.create_task(store.put("uploads/a/x", endless()))
     await begun.wait()
+    assert await place.remains() != []
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert everything(tmp_path) == ["uploads"]
+    assert await place.remains() == []
 
 
-async def test_puts_of_one_key_at_once_leave_one_of_them_whole(store: objects.ObjectStore) -> None:
-    bodies = [bytes([n]) * 1_500_000 for n in range(6)]
+async def test_puts_of_one_key_at_once_leave_one_of_them_whole(
+    store: objects.ObjectStore, place: Local | Remote
+) -> None:
+    bodies = [bytes([n]) * 6_000_000 for n in range(6)]
     await asyncio.gather(*(store.put("uploads/a/x", pieces(body[:700_000], body[700_000:])) for body in bodies))
     assert await content(store, "uploads/a/x") in bodies
-    assert [found.key async for found in store.list("uploads/")] == ["uploads/a/x"]
+    assert await place.remains() == ["uploads/a/x"]
 
 
-async def test_listing_shows_leftovers_too(store: objects.ObjectStore, tmp_path: Path) -> None:
+async def test_a_listing_has_what_is_below_a_folder(store: objects.ObjectStore) -> None:
     await store.put("uploads/a/x", pieces(b"12"))
     await store.put("uploads/b/y", pieces(b"123"))
-    (tmp_path / "obj ects/uploads/b/.incoming-1").write_bytes(b"left by a kill -9")
-    found = {entry.key: entry.size async for entry in store.list("uploads/")}
-    assert found == {"uploads/a/x": 2, "uploads/b/y": 3, "uploads/b/.incoming-1": 17}
-    assert all([entry.modified.tzinfo is not None async for entry in store.list("uploads/")])
+    await store.put("other/z", pieces(b"1"))
+    found = [entry async for entry in store.list("uploads/")]
+    assert {entry.key: entry.size for entry in found} == {"uploads/a/x": 2, "uploads/b/y": 3}
+    assert all(abs(datetime.now(UTC) - entry.modified) < timedelta(minutes=5) for entry in found)
     assert [entry.key async for entry in store.list("uploads/none/")] == []
 
 
-async def test_delete_prefix_removes_that_folder_only(store: objects.ObjectStore, tmp_path: Path) -> None:
-    await store.put("uploads/a/x", pieces(b"1"))
-    await store.put("uploads/a/y", pieces(b"1"))
-    await store.put("uploads/ab/x", pieces(b"1"))
+async def test_delete_prefix_removes_that_folder_only(store: objects.ObjectStore, place: Local | Remote) -> None:
+    for key in ("uploads/a/x", "uploads/a/y", "uploads/ab/x"):
+        await store.put(key, pieces(b"1"))
     assert await store.delete_prefix("uploads/a/") == 2
     assert await store.delete_prefix("uploads/a/") == 0
-    assert everything(tmp_path) == ["uploads", "uploads/ab", "uploads/ab/x"]
+    assert await place.remains() == ["uploads/ab/x"]
 
 
-async def test_delete_of_what_is_not_there_succeeds(store: objects.ObjectStore, tmp_path: Path) -> None:
+async def test_delete_of_what_is_not_there_succeeds(store: objects.ObjectStore, place: Local | Remote) -> None:
     await store.put("uploads/a/x", pieces(b"1"))
     await store.delete("uploads/a/x")
     await store.delete("uploads/a/x")
-    assert everything(tmp_path) == ["uploads"]
+    assert await place.remains() == []
 
 
 async def test_a_lost_object_is_replaced_and_one_that_is_there_is_not(
-    store: objects.ObjectStore, tmp_path: Path
+    store: objects.ObjectStore, place: Local | Remote
 ) -> None:
     await store.put("uploads/a/x", pieces(b"first"))
     await store.put("uploads/b/x", pieces(b"again"))
@@ -150,7 +149,7 @@ async def test_a_lost_object_is_replaced_and_one_that_is_there_is_not(
     await store.put("uploads/c/x", pieces(b"third"))
     await store.replace_missing("uploads/lost/x", spare="uploads/c/x")
     assert await content(store, "uploads/lost/x") == b"third"
-    assert [name for name in everything(tmp_path) if name.endswith("x")] == ["uploads/a/x", "uploads/lost/x"]
+    assert await place.remains() == ["uploads/a/x", "uploads/lost/x"]
 
 
 async def test_an_absent_object_is_missing(store: objects.ObjectStore) -> None:
@@ -167,79 +166,10 @@ async def test_an_absent_object_is_missing(store: objects.ObjectStore) -> None:
 async def test_a_key_cannot_leave_the_store(store: objects.ObjectStore, key: str) -> None:
     with pytest.raises(errors.BrokenInvariant):
         await store.put(key, pieces(b"1"))
+    with pytest.raises(errors.BrokenInvariant):
+        await content(store, key)
 
 
-async def test_a_full_disk_is_a_capacity_error(
-    store: objects.ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> int:  # a disk cannot be filled in a test without harm to others
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(errors.CapacityError, match="full") as caught:
-        await store.put("uploads/a/x", pieces(b"1"))
-    monkeypatch.undo()
-    assert caught.value.retry_after > 0
-    assert everything(tmp_path) == ["uploads"]
-
-
-async def test_a_store_that_is_gone_is_unavailable(store: objects.ObjectStore, tmp_path: Path) -> None:
+async def test_a_store_that_works_passes_its_check(store: objects.ObjectStore) -> None:
     await store.check()
-    (tmp_path / "obj ects").rmdir()
-    (tmp_path / "obj ects").write_text("a file where the folder was")
-    with pytest.raises(errors.Unavailable) as caught:
-        await store.put("uploads/a/x", pieces(b"1"))
-    assert str(tmp_path) not in caught.value.message
-    with pytest.raises(errors.Unavailable):
-        await store.check()
-
-
-async def test_free_space_is_known(store: objects.ObjectStore) -> None:
-    assert (await store.free_bytes() or 0) > 0
-
-
-def test_unknown_urls_are_setup_errors() -> None:
-    with pytest.raises(errors.SetupError, match="ftp"):
-        objects.ObjectStore("ftp://user:secret@host/x")
-
-
-def test_an_s3_store_opens_by_its_url() -> None:
-    assert objects.ObjectStore("s3://datadistiller-docs").url == "s3://datadistiller-docs"
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("report.pdf", "report.pdf"),
-        ("../../etc/passwd", "passwd"),
-        ("C:\\Users\\me\\Über uns.docx", "Über uns.docx"),
-        ('a"b<c>|d?.txt', "a_b_c_d_.txt"),
-        ("données 📈 2024.csv", "données _ 2024.csv"),
-        ("a\x00b\r\nc.txt", "a_b_c.txt"),
-        ("", "document"),
-        ("..", "document"),
-        (".pdf", "pdf"),
-        ("CON.txt", "_CON.txt"),
-        ("nul", "_nul"),
-        ("trailing. ", "trailing"),
-        ("x#1", "x_1"),
-        ("日本語.txt", "日本語.txt"),
-        (".incoming-1", "incoming-1"),
-    ],
-)
-def test_safe_names(name: str, safe: str) -> None:
-    assert objects.safe_filename(name) == safe
-
-
-def test_long_names_keep_their_extension() -> None:
-    safe = objects.safe_filename("é" * 300 + ".pdf")
-    assert safe.endswith("é.pdf")
-    assert 190 < len(safe.encode()) <= names.MAX_NAME_BYTES
-
-
-@given(st.text(max_size=400))
-def test_any_name_becomes_a_usable_one(name: str) -> None:
-    safe = objects.safe_filename(name)
-    assert 0 < len(safe.encode()) <= names.MAX_NAME_BYTES + 1
-    assert "/" not in safe and "\\" not in safe and "\0" not in safe and not safe.startswith(".")
-    assert objects.safe_filename(safe) == safe
+    assert await store.abort_unfinished(datetime.now(UTC)) == 0

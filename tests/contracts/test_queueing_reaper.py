@@ -12,6 +12,7 @@ import pytest
 
 from datadistiller import errors, objects
 from datadistiller.messages import CHUNK_TOPIC, REMOVE_TOPIC
+from datadistiller.objects.local import LocalObjects
 from datadistiller.runtime import reaper
 from datadistiller.store.database import Database
 from datadistiller.store.inspection import Inspection
@@ -20,6 +21,7 @@ from datadistiller.store.messages import Messages
 from datadistiller.store.signals import WORK, Notifier, Signals
 from datadistiller.store.workers import Workers
 from tests import seed
+from tests.contracts import store_kit
 
 LIMITS = {CHUNK_TOPIC: seed.LIMITS, REMOVE_TOPIC: seed.LIMITS}
 
@@ -49,7 +51,7 @@ async def test_work_of_a_dead_worker_is_free_at_once_and_others_are_told(databas
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[objects.ObjectStore]:
-    opened = objects.ObjectStore(tmp_path.as_uri())
+    opened = LocalObjects(tmp_path)
     yield opened
     await opened.close()
 
@@ -77,9 +79,24 @@ async def test_the_sweeper_takes_old_orphans_only(
     half.parent.mkdir()
     half.write_bytes(b"cut half-way")
     os.utime(half, (1, 1))
-    sweeper = reaper.Sweeper(store, Inspection(database), grace_seconds=100)
+    sweeper = reaper.Sweeper(store, Inspection(database), grace_seconds=100, unfinished_seconds=100)
+    before = {found.key async for found in store.list(objects.UPLOADS)}
+    await sweeper.sweep()
+    assert {found.key async for found in store.list(objects.UPLOADS)} == before
     await asyncio.gather(sweeper.sweep(), sweeper.sweep())
     assert {found.key async for found in store.list(objects.UPLOADS)} == {*known, young}
+
+
+async def test_an_object_whose_job_comes_late_is_not_swept(
+    database: Database, store: objects.ObjectStore, tmp_path: Path
+) -> None:
+    job_id = uuid.uuid4()
+    key = await put(store, tmp_path, job_id, 1000)
+    sweeper = reaper.Sweeper(store, Inspection(database), grace_seconds=100, unfinished_seconds=100)
+    await sweeper.sweep()
+    await Jobs(database).accept(store_kit.new_job(job_id=job_id, object_key=key))
+    await sweeper.sweep()
+    assert await store.size(key)
 
 
 async def test_a_deleted_document_is_the_remove_stages_affair(
@@ -88,7 +105,10 @@ async def test_a_deleted_document_is_the_remove_stages_affair(
     job_id = await seed.accepted(database)
     await put(store, tmp_path, job_id, 1000)
     await Jobs(database).delete(job_id)
-    await reaper.Sweeper(store, Inspection(database), grace_seconds=100).sweep()
+    sweeper = reaper.Sweeper(store, Inspection(database), grace_seconds=100, unfinished_seconds=100)
+    for _ in range(2):
+        await sweeper.sweep()
+    assert [found.key async for found in store.list(objects.UPLOADS)] == [objects.object_key(job_id, "note.txt")]
     assert [row["topic"] for row in await seed.messages_left(database)] == [REMOVE_TOPIC]
 
 

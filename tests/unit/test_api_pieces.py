@@ -16,15 +16,16 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from datadistiller import errors
+from datadistiller import errors, settings
 from datadistiller.api import admission, documents, middleware, problems
 from datadistiller.api.app import create_app
-from datadistiller.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    parts: Any = SimpleNamespace(settings=Settings(max_top_k=7, max_question_chars=99), objects=None, jobs=None)
+    parts: Any = SimpleNamespace(
+        settings=settings.Settings(max_top_k=7, max_question_chars=99), objects=None, jobs=None
+    )
     return create_app(parts).openapi()
 
 
@@ -229,9 +230,9 @@ async def test_polls_do_not_fill_the_log(method: str, route: str, status: int, l
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
 def test_loopback(host: str) -> None:
-    assert middleware.is_loopback(host)
+    assert settings.is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.0.1", "localhost.example", "example"])
 def test_not_loopback(host: str) -> None:
-    assert not middleware.is_loopback(host)
+    assert not settings.is_loopback(host)

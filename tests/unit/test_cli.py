@@ -48,7 +48,7 @@ def test_version() -> None:
 def test_settings_name_value_source_and_meaning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "datadistiller.toml").write_text("max_pages = 7\nport = 1\n")
     monkeypatch.setenv("DATADISTILLER_PORT", "8123")
-    monkeypatch.setenv("DATADISTILLER_DATABASE_URL", "postgresql://me:secret@db.example/x")
+    monkeypatch.setenv("DATADISTILLER_DATABASE_URL", "postgresql://me:hunter2@db.example/x")
     rows = {row["name"]: row for row in json.loads(printed("settings", "--json"))}
     assert set(rows) == set(Settings.model_fields)
     assert (rows["port"]["value"], rows["port"]["source"]) == ("8123", "DATADISTILLER_PORT")
@@ -56,7 +56,7 @@ def test_settings_name_value_source_and_meaning(monkeypatch: pytest.MonkeyPatch,
     assert rows["log_level"]["source"] == "default"
     assert all(row["meaning"] for row in rows.values())
     assert rows["database_url"]["value"] == "postgresql://me:***@db.example/x"
-    assert "secret" not in printed("settings")
+    assert "hunter2" not in printed("settings")
 
 
 def test_a_wrong_setting_is_a_sentence_that_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,20 +93,11 @@ def test_options_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert configuration.load(port=9).port == 9
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
-def test_loopback_is_allowed(host: str) -> None:
-    ground.check_host(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "::", "example.org", ""])
-def test_anything_else_is_refused(host: str) -> None:
-    with pytest.raises(errors.SetupError):
-        ground.check_host(host)
-
-
 def test_urls_of_addresses() -> None:
     assert ground.url_of("127.0.0.1", 80) == "http://127.0.0.1:80"
     assert ground.url_of("::1", 80) == "http://[::1]:80"
+    assert ground.url_of("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert ground.url_of("::", 80) == "http://[::1]:80"
 
 
 def test_a_data_folder_belongs_to_one_process(tmp_path: Path) -> None:

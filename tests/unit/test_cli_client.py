@@ -203,3 +203,21 @@ def test_events_of_a_deleted_document_end_with_a_sentence() -> None:
     gone = httpx.Response(200, text="event: deleted\ndata: {}\n\n")
     with connected(lambda _: gone) as server, pytest.raises(errors.JobNotFound, match="deleted"):
         list(server.events("x"))
+
+
+def test_the_key_of_the_settings_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers.get("Authorization"))
+        return httpx.Response(200, json={})
+
+    for key in ("", "dd_one"):
+        monkeypatch.setenv("DATADISTILLER_API_KEY", key)
+        with connected(answer) as server:
+            server.get("/api/v2/documents")
+    assert sent == [None, "Bearer dd_one"]
+    monkeypatch.setenv("DATADISTILLER_API_KEY", "dd_one\ndd_two")
+    with pytest.raises(errors.SetupError) as caught:
+        connected(answer)
+    assert "dd_" not in caught.value.message + caught.value.hint

@@ -49,7 +49,8 @@ def test_the_contract_s_commands_are_there() -> None:
     letters = {f"dead-letters {name}" for name in ("list", "show", "replay", "discard")}
     documents = {"ingest", "ask", "jobs", "status", "cancel", "retry", "delete"}
     operations = {"up", "serve", "doctor", "evaluate", "settings", "rebuild-index", "version"}
-    assert set(COMMANDS) == letters | documents | operations
+    keys = {f"keys {name}" for name in ("create", "list", "revoke")}
+    assert set(COMMANDS) == letters | documents | operations | keys
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from datadistiller import errors, model, objects
 from datadistiller.messages import CHUNK_TOPIC, REMOVE_TOPIC, Delivery, Done, Embedded, Failed
+from datadistiller.objects.local import LocalObjects
 from datadistiller.stages.embed import Embed
 from datadistiller.stages.remove import Remove
 
@@ -110,7 +111,7 @@ async def test_one_bad_text_costs_only_itself(raised: Exception, expected: type[
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[objects.ObjectStore]:
-    opened = objects.ObjectStore(tmp_path.as_uri())
+    opened = LocalObjects(tmp_path)
     yield opened
     await opened.close()
 

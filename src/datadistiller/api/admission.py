@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datadistiller import errors, objects
 from datadistiller.store import jobs
 
-#: Each upload in flight holds about 2 MB.
+#: Each upload in flight holds about 2 MB, on S3 about 11.
 UPLOADS_AT_ONCE = 32
 #: How long a count of unfinished documents is believed, seconds: to count costs more than to store a small file.
 COUNT_SECONDS = 1.0

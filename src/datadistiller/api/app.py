@@ -15,12 +15,14 @@ from starlette.responses import RedirectResponse, Response
 import datadistiller
 from datadistiller import errors, settings, wiring
 from datadistiller.api import (
+    access,
     dead_letters,
     doctor,
     documents,
     events,
     health,
     index,
+    keys,
     metrics,
     middleware,
     problems,
@@ -33,7 +35,7 @@ from datadistiller.api.admission import Admission, Limits
 
 DESCRIPTION = "Drop documents in, ask questions, get answers with exact citations. Errors are problem+json (RFC 9457)."
 #: Events before status, status before documents: the first route that fits is taken.
-RESOURCES = (upload, events, status, documents, query, dead_letters, doctor, index, health, metrics)
+RESOURCES = (upload, events, status, documents, query, dead_letters, doctor, index, keys, health, metrics)
 REF = "#/components/schemas/{model}"
 
 
@@ -50,7 +52,10 @@ def create_app(parts: wiring.ApiParts, stop: asyncio.Event | None = None) -> Fas
     app.add_exception_handler(errors.DataDistillerError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_framework)
-    if middleware.is_loopback(parts.settings.host):
+    if parts.settings.key_required:
+        keyring = access.Keyring(parts.keys, parts.settings.bootstrap_key.get_secret_value())
+        app.add_middleware(access.KeyRequired, keyring=keyring, metrics_public=parts.settings.metrics_public)
+    else:
         app.add_middleware(middleware.LoopbackOnly)
     app.add_middleware(middleware.Observed)
     schema = _schema(app, parts.settings)
@@ -86,8 +91,25 @@ def _schema(app: FastAPI, values: settings.Settings) -> dict[str, Any]:
         components.pop(unused, None)
     components["Problem"] = schemas.Problem.model_json_schema(mode="serialization", ref_template=REF)
     components["UploadForm"] = schemas.UploadForm.model_json_schema(ref_template=REF)
+    _secure(schema, values)
     question = components["QueryRequest"]["properties"]
     longest = values.max_question_chars
     question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": schemas.QUESTION_PATTERN}
     question["top_k"]["maximum"] = values.max_top_k
     return schema
+
+
+def _secure(schema: dict[str, Any], values: settings.Settings) -> None:
+    """Says which calls need a key on this server, and how they refuse one that has none."""
+    schema["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "A key made by POST /api/v2/keys: dd_..."}
+    }
+    if not values.key_required:
+        return
+    refusals = {str(status): r for status, r in problems.responses_of(errors.KeyRequired, errors.KeyInvalid).items()}
+    for path, calls in schema["paths"].items():
+        if access.is_open(path, values.metrics_public):
+            continue
+        for call in calls.values():
+            call["security"] = [{"key": []}]
+            call["responses"] |= refusals

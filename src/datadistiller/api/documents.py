@@ -9,9 +9,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from starlette.responses import StreamingResponse
+from starlette.responses import RedirectResponse, StreamingResponse
 
-from datadistiller import errors, model
+from datadistiller import errors, model, wiring
 from datadistiller.api import problems, schemas
 from datadistiller.api.parts import JobId, Parts
 
@@ -60,6 +60,7 @@ async def list_documents(
         200: {"description": "The bytes as they were uploaded.", "content": BINARY},
         206: {"description": "The range asked for.", "content": BINARY},
         304: {"description": "Unchanged since If-None-Match."},
+        307: {"description": "The bytes are at Location, for a short time, without a key."},
         **problems.documented(errors.JobNotFound, errors.RangeNotSatisfiable, errors.ObjectMissing),
     },
 )
@@ -80,6 +81,9 @@ async def get_content(
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
     size = await parts.objects.size(job.object_key)
+    elsewhere = await _link(parts, job)
+    if elsewhere is not None:
+        return RedirectResponse(elsewhere, headers={"Cache-Control": "no-store"})
     try:
         wanted = byte_range(wanted_range, size) if if_range in (None, etag) else None
     except errors.RangeNotSatisfiable as error:
@@ -94,6 +98,14 @@ async def get_content(
         return Response(status_code=206 if wanted else 200, headers=headers, media_type=job.media_type)
     body = parts.objects.get(job.object_key, start, end) if end > start else _nothing()
     return StreamingResponse(body, 206 if wanted else 200, headers, media_type=job.media_type)
+
+
+async def _link(parts: wiring.ApiParts, job: model.Job) -> str | None:
+    """Where the client may fetch the bytes from the store itself; None if they go through here."""
+    seconds = parts.settings.presigned_seconds
+    if not seconds:
+        return None
+    return await parts.objects.link(job.object_key, seconds, job.media_type, disposition(job.filename))
 
 
 @router.get(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 import uuid
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datadistiller import errors
 from datadistiller.api import problems
+from datadistiller.settings import is_loopback
 
 #: Requests in flight, streams included; more are answered 429 at once.
 REQUESTS_AT_ONCE = 500
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 class Observed:
     """Gives each request an id (or takes a sound one from X-Request-ID), logs it, and answers defects.
 
-    The log line has method, route template, status and milliseconds: no path, no query, no body.
+    The log line has method, route template, status, milliseconds and the key's number: no path, no query, no body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -93,11 +93,12 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     template = getattr(scope.get("route"), "path", "none")
     polled = status < 400 and (scope["method"], template) in POLLED
     write = _log.debug if polled or template in QUIET else _log.info
-    write("request", method=scope["method"], route=template, status=status, ms=round(1000 * seconds, 1))
+    who = {"key_id": scope["key_id"]} if "key_id" in scope else {}
+    write("request", method=scope["method"], route=template, status=status, ms=round(1000 * seconds, 1), **who)
 
 
 class LoopbackOnly:
-    """Keeps other sites' pages from calling a server that has no authentication.
+    """Keeps other sites' pages from calling a server that only this machine can reach, and that trusts whoever does.
 
     A page can make a browser call 127.0.0.1 in two ways: directly (its Origin tells) and by a host name of
     its own that resolves here, "DNS rebinding" (the Host header tells). Programs are not touched by either.
@@ -131,13 +132,3 @@ def _name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """True for localhost and the loopback addresses."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -30,6 +30,8 @@ STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.UploadStalled: 408,
     errors.RangeNotSatisfiable: 416,
     errors.SiteRefused: 403,
+    errors.KeyNotFound: 404,
+    errors.Unauthorized: 401,
     errors.RequestError: 422,
     errors.Overloaded: 429,
     errors.CapacityError: 503,
@@ -37,6 +39,8 @@ STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.TransientError: 503,
     errors.DataDistillerError: 500,
 }
+#: Who may ask is told by a Bearer token (RFC 6750).
+REALM = 'Bearer realm="datadistiller"'
 #: What every route may raise.
 ANY_ROUTE: tuple[type[errors.DataDistillerError], ...] = (
     errors.SiteRefused,
@@ -81,11 +85,13 @@ def response(
 
 
 def of_error(request: Request, error: errors.DataDistillerError) -> JSONResponse:
-    """The response of an error of ours, with Retry-After where waiting helps."""
+    """The response of an error of ours, with Retry-After where waiting helps, and a challenge where a key does."""
     headers = {}
     status = status_of(type(error))
     if status in (429, 503):
         headers["Retry-After"] = str(max(1, math.ceil(getattr(error, "retry_after", 2.0))))
+    if isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = f"{REALM}, {error.challenge}" if error.challenge else REALM
     return response(request, status, title_of(type(error)), error.problem(), headers)
 
 
@@ -129,11 +135,18 @@ def documented(*kinds: type[errors.DataDistillerError]) -> dict[int | str, dict[
 
     Statuses that several classes share list all their codes, with an example of each.
     """
+    return responses_of(*kinds, *ANY_ROUTE)
+
+
+def responses_of(*kinds: type[errors.DataDistillerError]) -> dict[int | str, dict[str, Any]]:
+    """The same without what every route may raise."""
     found: dict[int | str, dict[str, Any]] = {}
-    for kind in (*kinds, *ANY_ROUTE):
+    for kind in kinds:
         status = status_of(kind)
         entry = found.setdefault(status, {"description": HTTPStatus(status).phrase, "content": _content()})
         entry["content"][MEDIA_TYPE]["examples"][kind.code] = {"summary": title_of(kind), "value": _example(kind)}
+        if issubclass(kind, errors.Unauthorized):
+            entry["headers"] = {"WWW-Authenticate": {"description": "How to ask.", "schema": {"type": "string"}}}
         if status in (429, 503):
             entry["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 import typer
 
 from datadistiller import errors
+from datadistiller.cli import configuration
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 FINISHED = frozenset({"completed", "partial", "failed", "cancelled"})
@@ -58,7 +60,7 @@ class Client:
         self.url = url.rstrip("/")
         self._patient = patient
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=60, transport=transport)
+            self._http = httpx.Client(base_url=self.url, headers=authorization(), timeout=60, transport=transport)
         except httpx.InvalidURL:
             raise errors.RequestError(f"'{url}' is not a URL.", hint="It looks like http://127.0.0.1:8000.") from None
 
@@ -166,6 +168,16 @@ class _Seen:
                 self.last, number = number or self.last, ""
                 self.over = state["status"] in FINISHED
                 yield state
+
+
+def authorization() -> dict[str, str]:
+    """The header with the API key of the settings, if there is one."""
+    key = configuration.load().api_key.get_secret_value()
+    if not key:
+        return {}
+    if not re.fullmatch("[!-~]+", key):
+        raise errors.SetupError("The API key is not one word in ASCII.", hint="Look at DATADISTILLER_API_KEY.")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def retry_after(answer: httpx.Response) -> float | None:

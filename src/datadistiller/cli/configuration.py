@@ -9,7 +9,7 @@ from typing import Any
 import pydantic
 
 from datadistiller import errors
-from datadistiller.settings import Settings, config_file
+from datadistiller.settings import Settings, config_file, variable
 
 
 def load(**given: Any) -> Settings:
@@ -26,7 +26,7 @@ def load(**given: Any) -> Settings:
         name = str(first["loc"][0])
         raise errors.SetupError(
             f"The setting {name} is not valid: {first['msg']}.",
-            hint=f"Change DATADISTILLER_{name.upper()}, or '{name}' in {config_file()}, or the option.",
+            hint=f"Change {variable(name)}, or '{name}' in {config_file()}, or the option.",
         ) from None
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise errors.SetupError(
@@ -35,7 +35,7 @@ def load(**given: Any) -> Settings:
 
 
 def masked(name: str, value: str) -> str:
-    """The value of a setting without a password that it is, or that a URL may hold."""
+    """The value of a setting as it may be shown: without a password that it is, or that a URL may hold."""
     if name.endswith("_password"):
         return "***" if value else ""
     if name.endswith("_url") and "://" in value and "@" in value:

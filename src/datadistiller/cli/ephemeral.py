@@ -33,7 +33,8 @@ def server() -> Iterator[str]:
     log = folder / "up.log"
     port = _free_port()
     argv = [sys.executable, "-m", "datadistiller", "up", "--data-dir", str(folder / "data"), "--port", str(port)]
-    environment = {**os.environ, "DATADISTILLER_NO_SAMPLES": "1"}
+    reachable = {"DATADISTILLER_HOST": "127.0.0.1", "DATADISTILLER_REQUIRE_KEY": "auto"}
+    environment = {**os.environ, **reachable, "DATADISTILLER_NO_SAMPLES": "1"}
     try:
         with log.open("wb") as out:
             # A session of its own: Ctrl-C is for this command, which then stops the server itself.

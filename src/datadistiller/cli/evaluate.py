@@ -107,7 +107,9 @@ class _Evaluation:
     async def run(self, collection: evaluation.TestCollection, questions: dict[str, str], mode: Mode) -> dict[str, Any]:
         """Uploads, waits, asks, cleans up; returns the figures."""
         limits = httpx.Limits(max_connections=PARALLEL)
-        async with httpx.AsyncClient(base_url=self._url, timeout=120, limits=limits) as http:
+        async with httpx.AsyncClient(
+            base_url=self._url, headers=client.authorization(), timeout=120, limits=limits
+        ) as http:
             uploaded = _Uploaded()
             try:
                 begun = time.perf_counter()

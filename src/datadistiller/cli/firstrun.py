@@ -38,10 +38,14 @@ async def greet(settings: Settings, stop: asyncio.Event, *, samples: bool) -> No
     """Waits until the system is ready and says so; takes in the samples once per data folder."""
     url = ground.url_of(settings.host, settings.port)
     begun = time.monotonic()
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    key = settings.bootstrap_key.get_secret_value()
+    async with httpx.AsyncClient(
+        base_url=url, timeout=30, headers={"Authorization": f"Bearer {key}"} if key else {}
+    ) as http:
         await _until_ready(http, stop)
         seconds = time.monotonic() - begun
         marker = settings.data_dir / "samples-done"
+        samples = samples and (bool(key) or not settings.key_required)  # without a key nobody lets us in
         if samples and not marker.exists() and not stop.is_set():
             try:
                 await _take_in_samples(http)

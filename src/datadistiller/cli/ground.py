@@ -1,4 +1,4 @@
-"""What must hold before ``up`` starts anything: a loopback address, a free port, a folder of its own, room on the disk.
+"""What must hold before ``up`` starts anything: a free port, a folder of its own, room on the disk.
 
 Each check raises ``errors.SetupError`` with one sentence and what to do.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
 import os
 import shutil
 import socket
@@ -18,19 +17,6 @@ from typing import TextIO
 from datadistiller import errors
 
 _OTHER_FOLDER = "Choose another folder with --data-dir (make up DATA_DIR=...)."
-
-
-def check_host(host: str) -> None:
-    """Only loopback, until the API knows who is asking."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise errors.SetupError(
-            f"DataDistiller does not listen on {host}: it has no authentication yet.",
-            hint="Use --host 127.0.0.1 and put a proxy that authenticates in front of it.",
-        )
 
 
 def free_port(host: str, port: int) -> int:
@@ -50,6 +36,7 @@ def free_port(host: str, port: int) -> int:
 
 def url_of(host: str, port: int) -> str:
     """Where clients on this machine find the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

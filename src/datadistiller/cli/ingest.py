@@ -71,6 +71,7 @@ def command(
     with client.Client(url) as server:
         server.get("/livez")  # a wrong address shows at once
     with client.Client(url, patient=True) as server:
+        server.get("/api/v2/documents", limit=1)  # and so does a wrong key; in the middle of an upload it would not
         uploads = take_in(server, list(files_of(paths)), collection, quiet=as_json)
         report(uploads, as_json)
         if others := left_out(paths):

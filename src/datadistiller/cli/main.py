@@ -7,7 +7,7 @@ import sys
 import typer
 
 from datadistiller import errors
-from datadistiller.cli import ask, client, documents, evaluate, ingest, operations, serve, up
+from datadistiller.cli import ask, client, documents, evaluate, ingest, keys, operations, serve, up
 
 EXIT_ERROR = 1
 EXIT_NO_SERVER = 2
@@ -30,6 +30,7 @@ app.command("retry")(documents.retry)
 app.command("delete")(documents.delete)
 app.command("doctor")(operations.doctor)
 app.add_typer(operations.dead_letters, name="dead-letters")
+app.add_typer(keys.keys, name="keys")
 app.command("rebuild-index")(operations.rebuild_index)
 app.command("evaluate")(evaluate.command)
 app.command("settings")(operations.settings)

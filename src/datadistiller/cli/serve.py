@@ -76,6 +76,7 @@ async def _serve_api(core: object, stop: asyncio.Event) -> None:
     from datadistiller.api import server
 
     assert isinstance(core, wiring.Core)
+    await wiring.check_access(core.settings, core.database)
     async with wiring.api_parts(core, stop) as parts:
         await server.serve(parts, stop)
 

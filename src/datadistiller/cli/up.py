@@ -17,7 +17,7 @@ import typer
 
 from datadistiller import errors
 from datadistiller.cli import configuration, ground
-from datadistiller.settings import Settings
+from datadistiller.settings import Settings, for_children
 
 if TYPE_CHECKING:
     from datadistiller.runtime.supervisor import Death, ProcessSpec
@@ -30,12 +30,11 @@ _LEFTOVER_SECONDS = 5.0
 
 def command(
     data_dir: Annotated[Path | None, typer.Option(help="Folder for database, documents, index and logs.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; loopback only.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback with API keys.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
 ) -> None:
     """Run everything on this machine: database, workers, API. Ctrl-C stops it cleanly."""
     settings = configuration.load(data_dir=data_dir, host=host, port=port)
-    ground.check_host(settings.host)
     if ground.holder(settings.data_dir) is None:  # else the one that runs there may well be what uses the port
         ground.free_port(settings.host, settings.port)
     with ground.locked(settings.data_dir, settings.min_free_disk_bytes):
@@ -73,6 +72,7 @@ def supervisor_log(folder: Path) -> TextIO:
 
 
 async def _with_database(settings: Settings, server: EmbeddedPostgres, stop: asyncio.Event) -> None:
+    from datadistiller import wiring
     from datadistiller.store import migrate
     from datadistiller.store.database import Database
 
@@ -80,6 +80,7 @@ async def _with_database(settings: Settings, server: EmbeddedPostgres, stop: asy
     try:
         await database.open()
         await migrate.migrate(database)
+        await wiring.check_access(settings, database)
         await _supervise(settings, server, database, stop)
     finally:
         await database.close()
@@ -163,8 +164,7 @@ def children(settings: Settings, metrics_dir: Path) -> list[ProcessSpec]:
     from datadistiller.runtime.supervisor import ProcessSpec
 
     env = {
-        **os.environ,
-        **{f"DATADISTILLER_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value != ""},
+        **for_children(settings),
         "DATADISTILLER_DATA_DIR": str(settings.data_dir.resolve()),
         telemetry.MULTIPROCESS_VARIABLE: str(metrics_dir.resolve()),
     }

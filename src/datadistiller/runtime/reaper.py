@@ -22,6 +22,8 @@ SWEEP_SECONDS = 300.0  # at most; with a short grace more often
 MAINTENANCE_SECONDS = 600.0
 #: Keys compared with the database in one question.
 SWEEP_BATCH = 500
+#: Orphans remembered from one sweep to the next; what is beyond that waits its turn.
+SUSPECTS = 10_000
 
 
 class Reaper:
@@ -46,13 +48,23 @@ class Reaper:
 class Sweeper:
     """Removes objects that no document refers to: what uploads that were never answered left behind.
 
-    Objects younger than ``grace_seconds`` are left alone: their job may be about to be committed.
+    Objects younger than ``grace_seconds`` are left alone: their job may be about to be committed. So are those seen
+    for the first time: S3 dates an object by the begin of its upload, and a slow one may be old when it is complete.
+    Uploads that a store does not list until they are complete get ``unfinished_seconds``.
     """
 
-    def __init__(self, store: objects.ObjectStore, inspection: Inspection, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        store: objects.ObjectStore,
+        inspection: Inspection,
+        grace_seconds: float,
+        unfinished_seconds: float,
+    ) -> None:
         self._store = store
         self._inspection = inspection
         self._grace = timedelta(seconds=grace_seconds)
+        self._unfinished = timedelta(seconds=unfinished_seconds)
+        self._suspects: frozenset[str] = frozenset()
 
     @property
     def period(self) -> float:
@@ -62,14 +74,21 @@ class Sweeper:
     async def sweep(self) -> None:
         """Goes through the whole object store once."""
         swept = 0
+        seen: set[str] = set()
         async for keys in self._old_keys():
             known = await self._inspection.object_keys_known(keys)
             for key in keys:
-                if key not in known:
+                if key in known:
+                    continue
+                if key in self._suspects:
                     await self._store.delete(key)
                     swept += 1
-        if swept:
-            structlog.get_logger().info("objects_swept", objects=swept)
+                elif len(seen) < SUSPECTS:
+                    seen.add(key)
+        self._suspects = frozenset(seen)
+        aborted = await self._store.abort_unfinished(datetime.now(UTC) - self._unfinished)
+        if swept or aborted:
+            structlog.get_logger().info("objects_swept", objects=swept, unfinished_uploads=aborted)
 
     async def _old_keys(self) -> AsyncIterator[list[str]]:
         limit = datetime.now(UTC) - self._grace

@@ -1,5 +1,6 @@
 """The composition root: settings become parts, parts become roles. ``adapters`` is the only importer of adapters."""
 
+from datadistiller.wiring.access import check_access
 from datadistiller.wiring.adapters import database_url, open_embedder, uses_broker
 from datadistiller.wiring.api import ApiParts, api_parts
 from datadistiller.wiring.core import Core, member, open_core
@@ -9,6 +10,7 @@ __all__ = [
     "ApiParts",
     "Core",
     "api_parts",
+    "check_access",
     "database_url",
     "member",
     "open_core",

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import structlog
@@ -42,12 +44,32 @@ async def open_embedder() -> embedding.Embedder:
 
 @asynccontextmanager
 async def open_objects(settings: Settings) -> AsyncIterator[objects.ObjectStore]:
-    """The object store of the settings."""
-    store = objects.ObjectStore(settings.objects)
+    """The object store of the settings. One that does not answer yet is made ready when it is first written to."""
+    store = await _object_store(settings)
     try:
         yield store
     finally:
         await store.close()
+
+
+async def _object_store(settings: Settings) -> objects.ObjectStore:
+    url = settings.objects
+    match urlsplit(url).scheme:
+        case "file":
+            from datadistiller.objects.local import LocalObjects
+
+            return LocalObjects(Path(unquote(urlsplit(url).path)))
+        case "s3":
+            from datadistiller.objects.s3 import S3Objects
+            from datadistiller.wiring.s3 import bucket_of
+
+            store = S3Objects(bucket_of(settings))
+            try:
+                await store.prepare()
+            except errors.Unavailable as error:
+                structlog.get_logger().warning("objects_not_ready", reason=error.message)
+            return store
+    raise _unknown("object store", "DATADISTILLER_OBJECTS_URL", url, "file:///folder or s3://bucket")
 
 
 @asynccontextmanager

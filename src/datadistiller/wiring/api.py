@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from datadistiller import objects, queueing
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
+from datadistiller.store.api_keys import ApiKeys
 from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
@@ -46,6 +47,7 @@ class ApiParts:
     outbox: Outbox
     publisher: queueing.Publisher | None  # None without a broker
     workers: Workers
+    keys: ApiKeys
     accept: Accept
     objects: objects.ObjectStore
     search: Search
@@ -87,6 +89,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             outbox=Outbox(database),
             publisher=await stack.enter_async_context(open_publisher(settings)),
             workers=Workers(database),
+            keys=ApiKeys(database),
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
             objects=store,
             search=search,

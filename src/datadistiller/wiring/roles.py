@@ -134,7 +134,9 @@ def _reaper_loops(core: Core, store: objects.ObjectStore, stop: asyncio.Event) -
     settings, messages = core.settings, Messages(core.database)
     limits = {spec.topic: _limits(settings, spec) for spec in pipeline.PIPELINE}
     freeing = reaper.Reaper(messages, core.notifier, limits, settings.worker_timeout_seconds)
-    sweeper = reaper.Sweeper(store, Inspection(core.database), settings.sweep_grace_seconds)
+    sweeper = reaper.Sweeper(
+        store, Inspection(core.database), settings.sweep_grace_seconds, settings.abandoned_upload_hours * 3600
+    )
     maintenance = Maintenance(core.database)
     tidy = partial(maintenance.run, settings.idempotency_hours * 3600)
     return [
