@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,9 @@ GONE_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
+Key = Annotated[
+    str | None, typer.Option("--key", envvar="DATADISTILLER_API_KEY", help="The API key, if it asks for one.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Job = Annotated[str, typer.Argument(metavar="JOB", help="The job id an upload was answered with.")]
 
@@ -40,11 +43,19 @@ class Client:
     minute); all it sends can be repeated, because the same bytes are the same document. Usable from several threads.
     """
 
-    def __init__(self, url: str, *, patient: bool = False, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        patient: bool = False,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._patient = patient
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=60, transport=transport)
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=60, transport=transport)
         except httpx.InvalidURL:
             raise errors.RequestError(f"'{url}' is not a URL.", hint="It looks like http://127.0.0.1:8000.") from None
 
@@ -75,16 +86,27 @@ class Client:
 
         return _checked(self._send(send))
 
+    def health(self) -> dict[str, Any]:
+        """GET /health, whether everything is up or not."""
+        answer = self._send(lambda: self._http.get("/health"))
+        return dict(_body(answer) if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else _checked(answer))
+
     def events(self, job: str) -> Iterator[dict[str, Any]]:
         """The statuses of a job as they change, the current one first, until it is finished."""
+        return (state for name, state in self.watch(job) if name)
+
+    def watch(self, job: str, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What happens to a job, as name and data: what came after event number ``after``; 0: from now on.
+
+        The name is empty when the server only says that it is still there, every quarter of a minute.
+        """
+        path, headers = f"/api/v2/documents/status/{job}/events", {"Last-Event-ID": str(after)} if after else {}
         try:
-            with self._http.stream("GET", f"/api/v2/documents/status/{job}/events", timeout=None) as answer:
+            with self._http.stream("GET", path, headers=headers, timeout=None) as answer:
                 if answer.is_error:
                     answer.read()
                     _checked(answer)
-                for line in answer.iter_lines():
-                    if line.startswith("data: "):
-                        yield json.loads(line.removeprefix("data: "))
+                yield from _events(answer.iter_lines())
         except httpx.TransportError as error:
             raise ServerGone(f"The connection to {self.url} broke ({type(error).__name__}).") from error
 
@@ -116,14 +138,36 @@ def retry_after(answer: httpx.Response) -> float | None:
     return float(given) if given.isdecimal() else 1.0
 
 
+def _events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Server-Sent Events by name and data; a comment has neither."""
+    name = "status"
+    for line in lines:
+        if line.startswith(":"):
+            yield "", {}
+        elif line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
+
+
 def _checked(answer: httpx.Response) -> Any:
-    if not answer.is_error:
-        return answer.json() if answer.content else None
+    if answer.is_success:
+        return _body(answer) if answer.content else None
+    problem = _body(answer)
     try:
-        problem = answer.json()
         kind = errors.JobNotFound if problem["code"] == errors.JobNotFound.code else errors.RequestError
         raise kind(str(problem["detail"]), hint=str(problem["hint"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise errors.RequestError(
-            f"The server answered {answer.status_code} without an explanation.", hint="Is it a DataDistiller?"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise _stranger(answer) from error
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise _stranger(answer) from error
+
+
+def _stranger(answer: httpx.Response) -> errors.RequestError:
+    sentence = f"The server answered {answer.status_code} without an explanation."
+    return errors.RequestError(sentence, hint="Is it a DataDistiller?")
