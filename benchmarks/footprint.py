@@ -1,9 +1,9 @@
 """What a chunk and a process cost, for docs/guide/cluster.md: ``python -m benchmarks.footprint [documents]``.
 
 So many documents of 80 kB of real text (50 if not given) are cut with no embedding worker running, so that every
-message waits; then they are embedded; at last five real PDF filings are cut beside it. Bytes are those of the relations and files after a checkpoint, CPU is read from
-/proc by role, memory is the largest of four samples a second: PSS counts shared pages once over all processes, RSS is
-what a process alone in a container needs.
+message waits; then they are embedded; at last five real PDF filings are cut beside it. Bytes are those of the
+relations and files after a checkpoint, CPU is read from /proc by role, memory is the largest of four samples a second:
+PSS counts shared pages once over all processes, RSS is what a process alone in a container needs.
 """
 
 from __future__ import annotations

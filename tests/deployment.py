@@ -1,4 +1,4 @@
-"""For tests of what deploys the system: checking programs, skipped with a reason where there are none."""
+"""For tests of what deploys the system: where it is, and the programs that check it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tools.services.programs import ServiceError
+from tests import services
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 
 
 def program(find: Callable[[], Path]) -> Path:
-    """The program. Without it the test is skipped; with ``CI`` set it fails."""
-    try:
+    """The program, or whatever was fetched once. Without it the test is skipped; with ``CI`` set it fails."""
+    with services.or_skip():
         return find()
-    except ServiceError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 def output(*argv: str | Path, **more: str) -> str:

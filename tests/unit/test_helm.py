@@ -70,7 +70,7 @@ def test_helm_finds_nothing_to_say() -> None:
 @pytest.mark.parametrize("values", [(), EVERYTHING], ids=["defaults", "everything"])
 @pytest.mark.parametrize("version", checkers.KUBERNETES)
 def test_kubernetes_accepts_what_it_renders(version: str, values: tuple[str, ...]) -> None:
-    folder = checkers.kubernetes(version)
+    folder = program(lambda: checkers.kubernetes(version))
     definitions = json.loads((folder / "_definitions.json").read_text(encoding="utf-8"))
     registry = jsonschema_rs.Registry([("urn:kubernetes/_definitions.json", definitions)])
     seen = set()
