@@ -88,18 +88,18 @@ def run(count: int) -> Measured:
         written = wal(server)
         with Peaks(server) as cutting:
             jobs = server.upload_all(small_documents(count, BYTES), priority="bulk")
-            chunks = until_embedding(server, jobs)
+            chunks = until(server, jobs, "embedding")
         waiting = tables(server)
         server.stop()
         server.env["DATADISTILLER_EMBED_WORKERS"] = "2"
         server.start()
         with Peaks(server) as embedding:
-            server.wait(jobs)
+            until(server, jobs, "completed")
         done, written = tables(server), wal(server) - written
         objects, index = (folder_bytes(server.folder / name) for name in ("objects", "index"))
         with Peaks(server) as filings:
             pdfs = [(path.name, path.read_bytes()) for path in sorted((DATA / "filings").glob("*.pdf"))[:5]]
-            until_embedding(server, server.upload_all(pdfs, priority="bulk"))
+            until(server, server.upload_all(pdfs, priority="bulk"), "embedding", "completed")
     return Measured(count, chunks, idle, cutting, embedding, filings, waiting, done, written, objects, index)
 
 
@@ -163,13 +163,13 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def until_embedding(server: Server, jobs: list[str]) -> int:
-    """Waits until all documents are cut; returns how many chunks they have."""
+def until(server: Server, jobs: list[str], *statuses: str) -> int:
+    """Waits until each document has one of the statuses, asking rarely; returns how many chunks they have."""
     states = []
     for job in jobs:
-        while (state := server.status(job))["status"] not in ("embedding", "completed"):
+        while (state := server.status(job))["status"] not in statuses:
             assert state["error"] is None, state
-            time.sleep(0.1)
+            time.sleep(0.5)
         states.append(state)
     return sum(int(state["total_chunks"]) for state in states)
 

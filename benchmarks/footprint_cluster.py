@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.footprint import BYTES, DOCUMENTS, Peaks, folder_bytes
+from benchmarks.footprint import BYTES, DOCUMENTS, Peaks, folder_bytes, until
 from benchmarks.harness import Server, free_port, small_documents
 from benchmarks.rows import Row
 from tools.services import server as services
@@ -126,8 +126,7 @@ def measure(count: int = DOCUMENTS) -> list[Row]:
         idle = cluster.memory_by_role()
         before = {name: cpu(server) for name, server in servers.items()}
         with Peaks(cluster) as peaks:
-            jobs = cluster.wait(cluster.upload_all(small_documents(count, BYTES), priority="bulk"))
-        n = sum(int(job["total_chunks"]) for job in jobs.values())
+            n = until(cluster, cluster.upload_all(small_documents(count, BYTES), priority="bulk"), "completed")
         used = {name: cpu(server) - before[name] for name, server in servers.items()}
         held = {name: memory(server) for name, server in servers.items()}
         indexes = {name: size for name, size in index_bytes(servers["opensearch"]).items() if size > 1000}
