@@ -110,15 +110,17 @@ class Server:
         """The status of one job."""
         return dict(self.http.get(f"/api/v2/documents/status/{job_id}").raise_for_status().json())
 
-    def wait(self, job_ids: Iterable[str], seconds: float = 900) -> dict[str, dict[str, Any]]:
-        """Waits until all jobs are finished; returns their last status."""
+    def wait(
+        self, job_ids: Iterable[str], seconds: float = 900, look_seconds: float = 0.25
+    ) -> dict[str, dict[str, Any]]:
+        """Waits until all jobs are finished; returns their last status. Looks seldom: each look costs CPU here."""
         until = time.monotonic() + seconds
         result: dict[str, dict[str, Any]] = {}
         for job_id in job_ids:
             while (state := self.status(job_id))["status"] not in FINISHED:
                 if time.monotonic() > until:
                     raise TimeoutError(f"job {job_id} is still {state['status']} after {seconds} s")
-                time.sleep(0.02)
+                time.sleep(look_seconds)
             result[job_id] = state
         return result
 
@@ -194,6 +196,11 @@ def small_documents(count: int, size: int = 2000) -> list[tuple[str, bytes]]:
         if len(files) == count:
             break
     return files
+
+
+def large_texts(count: int, size: int = 100_000) -> list[tuple[str, bytes]]:
+    """``count`` different text files of ``size`` bytes of real text."""
+    return [(f"volume-{n:03}.txt", content) for n, (_, content) in enumerate(small_documents(count, size))]
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -1,6 +1,6 @@
 """``python -m benchmarks.run [NAME ...]``: measures what the README publishes and rewrites its table.
 
-Names: startup, upload, ingest, query, recovery, scaling; without names all of them, one after the other.
+Names: startup, upload, ingest, query, recovery, scaling, soak; without names all of them, one after the other.
 Nothing else heavy should run on the machine. Each row says what was measured, the bar, and the figure.
 """
 
@@ -11,12 +11,13 @@ import datetime
 import importlib
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
 from benchmarks.rows import Row
 
-NAMES = ("startup", "upload", "ingest", "query", "recovery", "scaling")
+NAMES = ("startup", "upload", "ingest", "query", "recovery", "scaling", "soak")
 MARKS = ("<!-- bench -->", "<!-- /bench -->")
 README = Path(__file__).parent.parent / "README.md"
 
@@ -43,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []])
     names = parser.parse_args().names or list(NAMES)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     rows: list[Row] = []
     for name in names:
         print(f"== {name}", flush=True)

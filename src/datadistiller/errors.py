@@ -12,7 +12,8 @@
     ├── CapacityError         not now: parked until `retry_after`, no attempt charged
     ├── LeaseLost             the message belongs to somebody else now: drop the result
     ├── RequestError          the caller must change something (HTTP 4xx)
-    │   ├── JobNotFound  InvalidRequest  FileTooLarge  FileEmpty  TypeNotSupported
+    │   ├── JobNotFound  PageNotFound  DeadLetterNotFound
+    │   ├── InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
     │   └── UploadStalled  RangeNotSatisfiable  SiteRefused
     ├── Overloaded            HTTP 429/503 with Retry-After: bounded queues are full
@@ -189,6 +190,20 @@ class JobNotFound(RequestError):
     default_hint = "List the documents with GET /api/v2/documents."
 
 
+class PageNotFound(RequestError):
+    """The document has no such page."""
+
+    code = "page_not_found"
+    default_hint = "Look at page_count in its status."
+
+
+class DeadLetterNotFound(RequestError):
+    """There is no such dead letter."""
+
+    code = "dead_letter_not_found"
+    default_hint = "List them with 'datadistiller dead-letters list'."
+
+
 class FileEmpty(RequestError):
     """The uploaded file is empty."""
 
@@ -201,6 +216,13 @@ class FileTooLarge(RequestError):
 
     code = "file_too_large"
     default_hint = "Split the file, or raise DATADISTILLER_MAX_UPLOAD_BYTES."
+
+
+class BodyTooLarge(RequestError):
+    """The body of the request is larger than the limit."""
+
+    code = "body_too_large"
+    default_hint = "Send less: shorten the question or the filter."
 
 
 class TypeNotSupported(RequestError):

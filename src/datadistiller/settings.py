@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
 def config_file() -> Path:
     """The TOML file that settings are read from, if it is there."""
-    return Path(os.environ.get("DATADISTILLER_CONFIG", "datadistiller.toml"))
+    return Path(os.environ.get("DATADISTILLER_CONFIG") or "datadistiller.toml")
 
 
 def source_of(name: str) -> str:
@@ -116,6 +116,6 @@ def source_of(name: str) -> str:
     if variable in os.environ:
         return variable
     file = config_file()
-    if file.exists() and name in tomllib.loads(file.read_text(encoding="utf-8")):
+    if file.is_file() and name in tomllib.loads(file.read_text(encoding="utf-8")):
         return str(file)
     return "default"

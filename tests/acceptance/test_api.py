@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from datadistiller import errors, messages
+from datadistiller.api import health
 from datadistiller.api.app import create_app
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.store.database import Database
@@ -187,7 +188,8 @@ async def test_keys_that_are_refused(client: httpx.AsyncClient) -> None:
         answer = await client.post(
             "/api/v2/documents/upload", files={"file": ("a.txt", b"x")}, headers={"Idempotency-Key": key}
         )
-        is_problem(answer, 422, "invalid_request", "idempotency-key")
+        problem = is_problem(answer, 422, "invalid_request", "Idempotency-Key has 1 to 255 characters")
+        assert "^" not in problem["detail"], "a regular expression is for programs"
 
 
 async def test_the_same_bytes_are_one_document(client: httpx.AsyncClient, parts: Any) -> None:
@@ -348,14 +350,30 @@ async def test_the_list_is_newest_first_and_paged(client: httpx.AsyncClient) -> 
     }
 
 
+async def test_many_documents_can_be_asked_about_at_once(client: httpx.AsyncClient) -> None:
+    ids = [(await upload(client, f"text {n}".encode(), collection="ab"[n % 2])).json()["job_id"] for n in range(4)]
+
+    async def found(**params: Any) -> list[str]:
+        page = (await client.get("/api/v2/documents", params=params)).json()
+        assert page["next_cursor"] is None
+        return [job["job_id"] for job in page["jobs"]]
+
+    assert await found(job_id=[ids[0], ids[3], str(uuid4())], limit=1) == [ids[3], ids[0]]
+    assert await found(job_id=ids, collection="a") == [ids[2], ids[0]]
+    assert await found(job_id=ids, status="failed") == []
+
+
 REFUSED_LISTS: list[Any] = [
+    ("job_id=x", "job_id"),
+    ("&".join(f"job_id={uuid4()}" for _ in range(101)), "job_id"),
     ("limit=0", "limit"),
     ("limit=201", "200"),
     ("limit=x", "limit"),
     ("status=done", "status"),
     ("cursor=zzz", "cursor"),
     ("cursor=" + "x" * 300, "cursor"),
-    ("collection=a%20b", "collection"),
+    ("collection=a%20b", "The name of a collection has 1 to 64 characters"),
+    ("collection=", "The name of a collection has 1 to 64 characters"),
     ("cursor=%C3%BC", "cursor"),
 ]
 
@@ -385,15 +403,29 @@ async def test_the_content_is_what_was_uploaded(client: httpx.AsyncClient) -> No
     assert (await client.get(url, headers={"Range": "bytes=-5"})).content == body[-5:]
     assert (await client.get(url, headers={"Range": f"bytes={len(body) - 3}-"})).content == body[-3:]
     assert (await client.get(url, headers={"Range": "bytes=0-1,5-6"})).status_code == 200
-    is_problem(await client.get(url, headers={"Range": f"bytes={len(body)}-"}), 416, "range_not_satisfiable")
+    outside = await client.get(url, headers={"Range": f"bytes={len(body)}-"})
+    is_problem(outside, 416, "range_not_satisfiable")
+    assert outside.headers["content-range"] == f"bytes */{len(body)}"
     etag = answer.headers["etag"]
     assert (await client.get(url, headers={"If-None-Match": etag})).status_code == 304
     assert (await client.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})).status_code == 200
 
 
+async def test_the_head_of_the_content_is_that_of_the_whole_answer(client: httpx.AsyncClient, parts: Any) -> None:
+    job_id = (await upload(client)).json()["job_id"]
+    url = f"/api/v2/documents/{job_id}/content"
+    for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=9999-"}):
+        whole, head = await client.get(url, headers=headers), await client.head(url, headers=headers)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        own = {name: value for name, value in head.headers.items() if name != "x-request-id"}
+        assert own == {name: whole.headers[name] for name in own}
+        assert head.headers["content-length"] == whole.headers["content-length"]
+    assert (await client.head(url.replace(job_id, str(uuid4())))).status_code == 404
+
+
 async def test_the_text_of_a_page(client: httpx.AsyncClient, parts: Any) -> None:
     job_id = (await upload(client)).json()["job_id"]
-    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "job_not_found")
+    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "page_not_found")
     await api_parts.process(parts, TEXT)
     page = (await client.get(f"/api/v2/documents/{job_id}/pages/1")).json()
     assert page == {"job_id": job_id, "page": 1, "label": "", "text": TEXT}
@@ -409,7 +441,8 @@ async def test_cancel_then_retry(client: httpx.AsyncClient) -> None:
     cancelled = await client.post(f"/api/v2/documents/{job_id}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert cancelled.json()["error"]["code"] == "cancelled"
-    is_problem(await client.post(f"/api/v2/documents/{job_id}/cancel"), 409, "conflict", "cancelled")
+    again = await client.post(f"/api/v2/documents/{job_id}/cancel")
+    assert (again.status_code, again.json()) == (200, cancelled.json())
     again = await client.post(f"/api/v2/documents/{job_id}/retry")
     assert (again.status_code, again.json()["status"], again.json()["attempt"]) == (202, "pending", 2)
 
@@ -476,8 +509,24 @@ async def test_a_late_subscriber_gets_the_current_state_and_the_end(client: http
     assert [(data["status"], number) for _, data, number in missed] == [
         ("chunking", 3), ("embedding", 4), ("completed", 5)
     ]  # fmt: skip
+    assert all("searchable" not in data and "processed_chunks" not in data for _, data, _ in missed[:-1])
+    assert [data["updated_at"] for _, data, _ in missed] == sorted({data["updated_at"] for _, data, _ in missed})
+    assert (missed[-1][1]["searchable"], missed[-1][1]["processed_chunks"]) == (True, 1)
     assert (await client.get(url, headers={"Last-Event-ID": "5"})).status_code == 204
     assert (await client.get(url, headers={"Last-Event-ID": "rubbish"})).status_code == 200
+
+
+@pytest.mark.parametrize("seen", ["4", "9999"], ids=["the last", "one never given"])
+async def test_events_go_on_after_the_last_one_seen(client: httpx.AsyncClient, parts: Any, seen: str) -> None:
+    job_id = (await upload(client)).json()["job_id"]
+    await api_parts.ingest(parts, TEXT)
+    url = f"/api/v2/documents/status/{job_id}/events"
+    watching = asyncio.create_task(client.get(url, headers={"Last-Event-ID": seen}))
+    await asyncio.sleep(0.05)
+    await api_parts.embed(parts, TEXT)
+    async with asyncio.timeout(30):
+        events = await read_events(await watching)
+    assert [(data["status"], number) for name, data, number in events if name == "status"] == [("completed", 5)]
 
 
 async def test_events_end_when_the_document_is_deleted(client: httpx.AsyncClient) -> None:
@@ -551,7 +600,7 @@ async def test_an_answer_streams_if_asked_to(client: httpx.AsyncClient, parts: A
 
 REFUSED_QUESTIONS: list[Any] = [
     ({}, "question"),
-    ({"question": ""}, "question"),
+    ({"question": ""}, "The question is empty; it needs 1 to 200 characters."),
     ({"question": "  \n"}, "empty"),
     ({"question": "x" * 201}, "limit is 200"),
     ({"question": "x" * 100_000}, "limit is 200"),
@@ -563,9 +612,10 @@ REFUSED_QUESTIONS: list[Any] = [
     ({"question": "x", "mode": "magic"}, "mode"),
     ({"question": "x", "filter": []}, "filter"),
     ({"question": "x", "filter": {"a": {"$regex": "x"}}}, "$regex"),
+    ({"question": "x", "filter": {"$or": [{"a": 1}, {"a": 2}]}}, "$or"),
     ({"question": "x", "filter": {"a\0": 1}}, "filter"),
     ({"question": "x", "filter": {"a": {"$in": "x"}}}, "$in"),
-    ({"question": "x", "collection": "a b"}, "collection"),
+    ({"question": "x", "collection": "a b"}, "The name of a collection has 1 to 64 characters"),
     ({"question": "x", "topk": 5}, "topk"),
     ([], "JSON object"),
 ]
@@ -581,6 +631,21 @@ async def test_bodies_that_are_no_question(client: httpx.AsyncClient) -> None:
     for content in (b"{", b"", b'{"question": "\xff"}', b'{"question": "x", "filter": {"a": NaN}}'):
         answer = await client.post("/api/v2/query", content=content, headers=headers)
         is_problem(answer, 422, "invalid_request")
+
+
+async def test_a_body_is_read_to_the_limit_only(client: httpx.AsyncClient) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield b'{"question": "'
+        while taken < 100 << 20:
+            taken += 1 << 16
+            yield b"x" * (1 << 16)
+
+    answer = await client.post("/api/v2/query", content=endless(), headers={"Content-Type": "application/json"})
+    is_problem(answer, 413, "body_too_large", "limit of 1048576 bytes")
+    assert taken < 2 << 20
 
 
 ODD_QUESTIONS: list[Any] = [
@@ -614,6 +679,32 @@ async def test_health_names_what_is_down(client: httpx.AsyncClient, parts: Any) 
     assert body["status"] == "healthy" and body["down"] == []
     assert body["workers"]["roles"] == {"ingest": 1, "embed": 1}
     assert {body[name]["status"] for name in ("database", "objects", "index", "workers")} == {"up"}
+
+
+async def test_monitors_may_ask_for_the_head_only(client: httpx.AsyncClient, parts: Any) -> None:
+    await api_parts.ready(client)
+    for path, status in [("/health", 503), ("/livez", 200), ("/readyz", 200), ("/metrics", 200)]:
+        assert (await client.head(path)).status_code == status, path
+    await api_parts.register_workers(parts)
+    assert (await client.head("/health")).status_code == 200
+
+
+async def test_health_does_not_wait_for_a_database_that_hangs(
+    client: httpx.AsyncClient, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Frozen:
+        async def alive(self, _: float) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(2)  # as psycopg does, which asks the server to cancel the statement
+
+    parts.workers = Frozen()
+    monkeypatch.setattr(health, "PATIENCE", 0.1)
+    async with asyncio.timeout(1):
+        for path in ("/health", "/readyz"):
+            answer = await client.get(path)
+            assert answer.status_code == 503 and "did not answer" in answer.text, path
 
 
 async def test_metrics_are_given(client: httpx.AsyncClient, parts: Any) -> None:
@@ -650,11 +741,11 @@ async def test_dead_letters_are_shown_replayed_and_discarded(client: httpx.Async
     assert shown["error"]["code"] == "damaged" and shown["filename"] == "2.txt"
     replayed = await client.post(f"{url}/replay")
     assert (replayed.status_code, replayed.json()["status"], replayed.json()["attempt"]) == (202, "pending", 2)
-    is_problem(await client.get(url), 404, "job_not_found")
+    is_problem(await client.get(url), 404, "dead_letter_not_found")
     other = f"/api/v2/dead-letters/{rest['dead_letters'][0]['dead_id']}"
     assert (await client.delete(other)).status_code == 204
     for method, path in [("GET", other), ("DELETE", other), ("POST", f"{other}/replay")]:
-        is_problem(await client.request(method, path), 404, "job_not_found")
+        is_problem(await client.request(method, path), 404, "dead_letter_not_found")
     is_problem(await client.get("/api/v2/dead-letters?cursor=x"), 422, "invalid_request", "cursor")
     is_problem(await client.get("/api/v2/dead-letters/x"), 422, "invalid_request")
 

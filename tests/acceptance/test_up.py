@@ -269,6 +269,7 @@ def test_a_port_in_use_is_refused(scratch: Path) -> None:
     assert done.returncode == 1
     assert f"Port {port} of 127.0.0.1 cannot be used" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert not (scratch / "other").exists()
 
 
 def test_it_stops_without_a_trace_and_starts_again_with_everything(up: Up) -> None:

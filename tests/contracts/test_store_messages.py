@@ -386,7 +386,7 @@ async def test_dead_letters_are_listed_shown_replayed_and_discarded(kit: Kit) ->
     job = await kit.letters.replay(letters[2].dead_id)
     assert (job.job_id, job.attempt, job.status) == (jobs[0], 2, model.Status.PENDING)
     for call in (kit.letters.get, kit.letters.replay, kit.letters.discard):
-        with pytest.raises(errors.JobNotFound, match="no dead letter"):
+        with pytest.raises(errors.DeadLetterNotFound, match="no dead letter"):
             await call(letters[2].dead_id)
     await kit.letters.discard(letters[1].dead_id)
     assert (await kit.jobs.get(jobs[1])).status == model.Status.FAILED

@@ -74,6 +74,11 @@ def test_without_cosines_shared_words_decide() -> None:
     assert not selection.select("Who won the chess tournament of Kermorvan in Monaco?", [known]).choices
 
 
+@pytest.mark.parametrize("question", ["a", "😀", "?", "what is it?"])
+def test_a_question_without_a_word_of_meaning_is_not_answered_however_near_a_passage_is(question: str) -> None:
+    assert not selection.select(question, [passage(PAGE, similarity=0.9)]).choices
+
+
 def test_nothing_found_gives_no_answer() -> None:
     assert selection.select("Anything?", []) == selection.Selection((), 0.0)
 

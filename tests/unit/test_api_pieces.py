@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from datadistiller import errors
 from datadistiller.api import admission, documents, middleware, problems
@@ -201,6 +202,29 @@ async def test_requests_in_flight_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         leave.set()
         assert [(await answer).status_code for answer in running] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "status", "level"),
+    [
+        ("GET", "/api/v2/documents/status/{job_id}", 200, "debug"),
+        ("GET", "/api/v2/documents/status/{job_id}", 404, "info"),
+        ("GET", "/api/v2/documents", 200, "debug"),
+        ("POST", "/api/v2/query", 200, "info"),
+        ("GET", "/health", 503, "debug"),
+    ],
+)
+async def test_polls_do_not_fill_the_log(method: str, route: str, status: int, level: str) -> None:
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = SimpleNamespace(path=route)
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    transport = httpx.ASGITransport(middleware.Observed(answering))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        with capture_logs() as logged:
+            await client.request(method, "/")
+    assert [(line["log_level"], line["route"]) for line in logged] == [(level, route)]
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import datadistiller
 from datadistiller import errors
-from datadistiller.cli import configuration, firstrun, ground, ingest, output, serve, up
+from datadistiller.cli import client, configuration, firstrun, ground, ingest, output, serve, up
 from datadistiller.cli.main import app
 from datadistiller.settings import Settings
 
@@ -74,6 +76,17 @@ def test_a_wrong_settings_file_is_a_sentence(tmp_path: Path, content: str) -> No
     assert "datadistiller.toml" in caught.value.message + caught.value.hint
 
 
+def test_a_settings_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATADISTILLER_CONFIG", str(tmp_path / "typo.toml"))
+    with pytest.raises(errors.SetupError, match=r"no settings file .*typo\.toml"):
+        configuration.load()
+
+
+def test_an_empty_variable_names_no_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATADISTILLER_CONFIG", "")
+    assert {row["source"] for row in json.loads(printed("settings", "--json"))} == {"default"}
+
+
 def test_options_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATADISTILLER_PORT", "8123")
     assert configuration.load(port=None, host="::1").port == 8123
@@ -106,6 +119,12 @@ def test_a_data_folder_belongs_to_one_process(tmp_path: Path) -> None:
     assert ground.holder(folder) is None
     with ground.locked(folder, 0):
         assert ground.holder(folder) == os.getpid()
+
+
+def test_an_end_by_an_error_leaves_no_process_id_behind(tmp_path: Path) -> None:
+    with pytest.raises(errors.SetupError), ground.locked(tmp_path, 0):
+        raise errors.SetupError
+    assert (tmp_path / "lock").read_text() == ""
 
 
 def test_a_full_disk_is_refused_and_leaves_the_folder_free(tmp_path: Path) -> None:
@@ -173,6 +192,43 @@ def test_no_server_is_one_sentence_on_standard_error_and_exit_code_2() -> None:
             "Error: No DataDistiller answers at http://127.0.0.1:9. Start it with 'datadistiller up' (or 'make up'), "
             "or name another with --url."
         ]
+
+
+def test_job_ids_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b{n:02}" for n in range(3)]
+    rest = {"filename": "a long name.pdf" * 5, "collection": "reports", "status": "completed", "progress": 100}
+    rest["error"] = None
+    found = {"jobs": [{"job_id": job, "total_chunks": 12, **rest} for job in ids], "next_cursor": None}
+    monkeypatch.setattr(client.Client, "get", lambda *_, **__: found)
+    monkeypatch.setattr(output, "console", lambda: Console(width=80))
+    shown = printed("jobs")
+    assert all(job in shown for job in ids) and shown.count(" 12") == len(ids)
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_a_failed_job_shows_why_and_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"code": "no_text", "message": "The document holds no text.", "hint": "Run OCR."}
+    known = {"collection": "reports", "progress": 100, "total_chunks": None, "failed_pages": [], "attempt": 1}
+    known |= dict.fromkeys(("page_count", "processed_chunks", "failed_chunks", "finished_at", "created_at"))
+    failed = {"job_id": "1", "filename": "scan.pdf", "media_type": "x/y", "status": "failed", "error": error, **known}
+    done = {**failed, "job_id": "2", "status": "completed", "error": None, "total_chunks": 7}
+    monkeypatch.setattr(client.Client, "get", lambda *_, **__: {"jobs": [failed, done], "next_cursor": None})
+    listed = [line.split() for line in printed("jobs").splitlines()]
+    assert listed[0][-2:] == ["chunks", "why"]
+    assert " ".join(listed[1]) == "1 scan.pdf reports failed The document holds no text."
+    assert " ".join(listed[2]) == "2 scan.pdf reports completed 100 % 7"
+    monkeypatch.setattr(client.Client, "get", lambda *_, **__: failed)
+    shown = CliRunner().invoke(app, ["status", str(uuid.UUID(int=1))], catch_exceptions=False)
+    assert shown.exit_code == 1
+    assert "The document holds no text. Run OCR." in shown.stdout
+    assert "None" not in shown.stdout and "%" not in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])
+@pytest.mark.parametrize("word", ["", "nope", "../query"])
+def test_what_cannot_be_a_job_id_is_not_sent(command: str, word: str) -> None:
+    with pytest.raises(errors.JobNotFound, match="is not the id of a document"):
+        CliRunner().invoke(app, [command, word], catch_exceptions=False)
 
 
 def test_doctor_without_a_server_examines_this_machine(tmp_path: Path) -> None:

@@ -49,13 +49,18 @@ def test_an_unknown_document_can_be_told_apart() -> None:
         server.get("/api/v2/documents/status/x")
 
 
-def test_an_answer_of_a_stranger_is_a_sentence_too() -> None:
-    with (
-        connected(lambda _: httpx.Response(502, text="<html>")) as server,
-        pytest.raises(errors.RequestError) as caught,
-    ):
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (httpx.Response(502, text="<html>"), "502"),
+        (httpx.Response(302, headers={"Location": "/login"}), "302"),
+        (httpx.Response(200, text="<html>"), "no JSON"),
+    ],
+)
+def test_an_answer_of_a_stranger_is_a_sentence_too(answer: httpx.Response, says: str) -> None:
+    with connected(lambda _: answer) as server, pytest.raises(errors.RequestError) as caught:
         server.get("/api/v2/documents")
-    assert "502" in caught.value.message
+    assert says in caught.value.message
 
 
 def test_no_server_says_what_to_do() -> None:
@@ -134,3 +139,67 @@ def test_events_are_read_until_they_end() -> None:
     stream = "id: 1\n" + status % "pending" + ": keep-alive\n\n" + status % "failed"
     with connected(lambda _: httpx.Response(200, text=stream)) as server:
         assert [event["status"] for event in server.events("x")] == ["pending", "failed"]
+
+
+EVENT = 'id: {n}\nevent: status\ndata: {{"status": "{status}"}}\n\n'
+
+
+def stream(*statuses: str, first: int = 1) -> httpx.Response:
+    return httpx.Response(200, text="".join(EVENT.format(n=n, status=s) for n, s in enumerate(statuses, first)))
+
+
+def test_events_go_on_after_a_restart_of_the_server(slept: list[float]) -> None:
+    progress = httpx.Response(200, text='event: progress\ndata: {"status": "embedding"}\n\n')
+    refused = httpx.ConnectError("refused")
+    answers: list[httpx.Response | Exception] = [
+        stream("pending", "processing"), refused, httpx.Response(503, json=PROBLEM), progress,
+        stream("embedding", "completed", first=4),
+    ]  # fmt: skip
+    asked_after: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked_after.append(request.headers.get("Last-Event-ID"))
+        now = answers.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    with connected(answer) as server:
+        states = [event["status"] for event in server.events("x")]
+    assert states == ["pending", "processing", "embedding", "embedding", "completed"]
+    assert asked_after == [None, "2", "2", "2", "2"]
+    assert not answers
+
+
+def test_a_server_that_stays_away_ends_the_events(slept: list[float]) -> None:
+    answers = [stream("pending")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not answers:
+            raise httpx.ConnectError("refused", request=request)
+        return answers.pop(0)
+
+    with connected(answer) as server, pytest.raises(client.ServerGone):
+        list(server.events("x"))
+    assert client.GONE_SECONDS <= sum(slept) < client.GONE_SECONDS + 5
+    slept.clear()
+    with connected(answer) as server, pytest.raises(client.ServerGone):
+        list(server.events("x"))
+    assert not slept, "a server that never answered is not waited for"
+
+
+def test_a_finished_attempt_before_the_present_one_does_not_end_the_events(slept: list[float]) -> None:
+    with connected(lambda _: stream("failed", "pending", "completed")) as server:
+        assert [event["status"] for event in server.events("x")] == ["failed", "pending", "completed"]
+
+
+def test_nothing_more_to_come_ends_the_events(slept: list[float]) -> None:
+    answers = [stream("embedding"), httpx.Response(204)]
+    with connected(lambda _: answers.pop(0)) as server:
+        assert [event["status"] for event in server.events("x")] == ["embedding"]
+
+
+def test_events_of_a_deleted_document_end_with_a_sentence() -> None:
+    gone = httpx.Response(200, text="event: deleted\ndata: {}\n\n")
+    with connected(lambda _: gone) as server, pytest.raises(errors.JobNotFound, match="deleted"):
+        list(server.events("x"))

@@ -97,6 +97,7 @@ def test_trec_qrels_with_an_iteration_column_are_read(tmp_path: Path) -> None:
     ("file", "content", "said"),
     [
         ("corpus", "", "corpus.jsonl"),
+        ("corpus", "\n", "There is no document"),
         ("corpus", "{not json", "Line 1"),
         ("corpus", '["a list"]', "Line 1"),
         ("queries", '{"_id": "q"}', "no _id or no text"),

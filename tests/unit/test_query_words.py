@@ -55,6 +55,18 @@ def test_function_words_of_the_questions_own_language_are_left_out(question: str
     assert words.content(question) == content
 
 
+@pytest.mark.parametrize(
+    "question", ["", "a", "😀", "?!", "the", "what is it?", "de la", "Was ist das?", "¿Qué es?", "to be or not to be"]
+)
+def test_what_says_nothing(question: str) -> None:
+    assert words.says_nothing(question)
+
+
+@pytest.mark.parametrize("question", ["war", "What is R?", "42", "猫", "Que dit Ada ?", "the end"])
+def test_what_says_something(question: str) -> None:
+    assert not words.says_nothing(question)
+
+
 def test_keywords_leave_the_rest_as_it_was_written() -> None:
     assert words.keywords("What is IL-2 (p53)?").split() == ["IL-2", "(p53)?"]
     assert words.keywords("who are you") == "who are you"

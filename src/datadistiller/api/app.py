@@ -87,6 +87,7 @@ def _schema(app: FastAPI, values: settings.Settings) -> dict[str, Any]:
     components["Problem"] = schemas.Problem.model_json_schema(mode="serialization", ref_template=REF)
     components["UploadForm"] = schemas.UploadForm.model_json_schema(ref_template=REF)
     question = components["QueryRequest"]["properties"]
-    question["question"] |= {"maxLength": values.max_question_chars, "pattern": schemas.QUESTION_PATTERN}
+    longest = values.max_question_chars
+    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": schemas.QUESTION_PATTERN}
     question["top_k"]["maximum"] = values.max_top_k
     return schema

@@ -14,7 +14,7 @@ MAX_DEPTH = 16
 def collection(name: str) -> str:
     """The name, if it is one of a collection; else InvalidRequest."""
     if not re.fullmatch(schemas.COLLECTION_PATTERN, name) or name.endswith("\n"):
-        raise errors.InvalidRequest(f"collection: {schemas.COLLECTION_HELP}")
+        raise errors.InvalidRequest(schemas.COLLECTION_RULE)
     return name
 
 

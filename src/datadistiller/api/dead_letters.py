@@ -41,7 +41,7 @@ def _after(cursor: str | None) -> int | None:
     "/{dead_id}",
     operation_id="get_dead_letter",
     summary="Show a dead letter",
-    responses=problems.documented(errors.JobNotFound),
+    responses=problems.documented(errors.DeadLetterNotFound),
 )
 async def get_dead_letter(dead_id: DeadId, parts: Parts) -> schemas.DeadLetter:
     """With the places in the code and the attempts before."""
@@ -53,7 +53,7 @@ async def get_dead_letter(dead_id: DeadId, parts: Parts) -> schemas.DeadLetter:
     operation_id="replay_dead_letter",
     summary="Try again",
     status_code=202,
-    responses=problems.documented(errors.JobNotFound, errors.Conflict),
+    responses=problems.documented(errors.DeadLetterNotFound, errors.JobNotFound, errors.Conflict),
 )
 async def replay_dead_letter(dead_id: DeadId, parts: Parts) -> schemas.JobStatus:
     """Starts a new attempt of the whole document; its other dead letters go too."""
@@ -66,7 +66,7 @@ async def replay_dead_letter(dead_id: DeadId, parts: Parts) -> schemas.JobStatus
     summary="Discard a dead letter",
     status_code=204,
     response_class=Response,
-    responses=problems.documented(errors.JobNotFound),
+    responses=problems.documented(errors.DeadLetterNotFound),
 )
 async def discard_dead_letter(dead_id: DeadId, parts: Parts) -> Response:
     """Forgets it; the document keeps its status."""

@@ -6,8 +6,9 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 from urllib.parse import quote
+from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from datadistiller import errors, model
@@ -20,6 +21,8 @@ SAFE_HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Accept-Ranges": "bytes",
 }
+#: So that the address of a request stays shorter than what proxies take.
+MOST_IDS = 100
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 router = APIRouter(prefix="/api/v2/documents", tags=["documents"])
@@ -34,12 +37,20 @@ async def list_documents(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
     cursor: schemas.Cursor = None,
+    job_id: Annotated[
+        list[UUID] | None,
+        Query(max_length=MOST_IDS, description="Only these, all in one answer; repeat it for each."),
+    ] = None,
 ) -> schemas.JobList:
-    """Newest first."""
+    """Newest first. To watch many documents, ask for them together by their `job_id`."""
+    if job_id:
+        some = await parts.jobs.several(job_id, status, collection)
+        return schemas.JobList(jobs=[schemas.JobStatus.of(job) for job in some], next_cursor=None)
     found, following = await parts.jobs.list(status, collection, limit, cursor)
     return schemas.JobList(jobs=[schemas.JobStatus.of(job) for job in found], next_cursor=following)
 
 
+@router.head("/{job_id}/content", include_in_schema=False)
 @router.get(
     "/{job_id}/content",
     operation_id="get_content",
@@ -53,6 +64,7 @@ async def list_documents(
     },
 )
 async def get_content(
+    request: Request,
     job_id: JobId,
     parts: Parts,
     wanted_range: Annotated[
@@ -68,11 +80,18 @@ async def get_content(
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
     size = await parts.objects.size(job.object_key)
-    wanted = byte_range(wanted_range, size) if if_range in (None, etag) else None
+    try:
+        wanted = byte_range(wanted_range, size) if if_range in (None, etag) else None
+    except errors.RangeNotSatisfiable as error:
+        refused = problems.of_error(request, error)
+        refused.headers["Content-Range"] = f"bytes */{size}"
+        return refused
     start, end = wanted or (0, size)
     headers["Content-Length"] = str(end - start)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    if request.method == "HEAD":
+        return Response(status_code=206 if wanted else 200, headers=headers, media_type=job.media_type)
     body = parts.objects.get(job.object_key, start, end) if end > start else _nothing()
     return StreamingResponse(body, 206 if wanted else 200, headers, media_type=job.media_type)
 
@@ -81,7 +100,7 @@ async def get_content(
     "/{job_id}/pages/{page}",
     operation_id="get_page",
     summary="The parsed text of a page",
-    responses=problems.documented(errors.JobNotFound),
+    responses=problems.documented(errors.JobNotFound, errors.PageNotFound),
 )
 async def get_page(
     job_id: JobId, page: Annotated[int, Path(ge=1, le=1_000_000, description="From 1.")], parts: Parts

@@ -20,6 +20,11 @@ from datadistiller.store import signals
 POLL_SECONDS = 1.0
 #: Silence after which a comment is sent, seconds: it keeps proxies from closing, and finds out who has gone.
 KEEP_ALIVE_SECONDS = 15.0
+#: What changes with the work and is not recorded with events: left out of those that are past.
+SINCE = {
+    "total_chunks", "processed_chunks", "failed_chunks", "page_count", "failed_pages", "searchable", "error",
+    "finished_at",
+}  # fmt: skip
 EXAMPLE = 'id: 5\nevent: status\ndata: {"status": "completed", "progress": 100, ...}\n\n'
 
 router = APIRouter(prefix="/api/v2/documents/status", tags=["documents"])
@@ -44,26 +49,30 @@ async def watch_status(
 ) -> Response:
     """A `status` event at every change of the status, the current one first; the data is a `JobStatus`.
 
-    Between them `progress` events tell how far the present status has got.
+    Between them `progress` events tell how far the present status has got. An event that is past when it is sent has
+    only what is known of its moment: no counts of chunks and pages, no error.
     """
     seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 9 else 0
-    job = await parts.jobs.get(job_id)
-    past = await parts.jobs.events(job_id, after_n=seen)
-    if seen and job.status.terminal and not past:
+    happened = await parts.jobs.events(job_id)
+    job = await parts.jobs.get(job_id)  # after its events, so that the last of them is never newer than it
+    past = [event for event in happened if event.n > seen]
+    if seen and not past and job.status.terminal and (not happened or happened[-1].status.terminal):
         return Response(status_code=204)
-    if not seen:  # events are kept for a time only; the job itself always knows its present state
+    if seen:
+        seen = min(seen, happened[-1].n if happened else 0)  # a number never given must not hide what comes
+    else:  # events are kept for a time only; the job itself always knows its present state
         past = past[-1:] or [model.JobEvent(job_id, 0, job.attempt, job.status, job.progress, job.updated_at)]
-    return sse.stream(_Watch(job_id, parts, stop).events(job, past))
+    return sse.stream(_Watch(job_id, parts, stop, seen).events(job, past))
 
 
 class _Watch:
     """One subscriber of one job."""
 
-    def __init__(self, job_id: UUID, parts: wiring.ApiParts, stop: asyncio.Event) -> None:
+    def __init__(self, job_id: UUID, parts: wiring.ApiParts, stop: asyncio.Event, seen: int) -> None:
         self._job_id = job_id
         self._parts = parts
         self._stop = stop
-        self._last = 0  # number of the last event sent
+        self._last = seen  # number of the last event sent, now or on an earlier connection
         self._over = False  # it was a terminal one
         self._shown: tuple[int, int] | None = None  # progress and chunks last sent
         self._sent_at = time.monotonic()
@@ -94,7 +103,7 @@ class _Watch:
         texts = []
         for happened in past:
             self._last, self._over = happened.n, happened.status.terminal
-            texts.append(sse.event("status", _at(now, happened).model_dump_json(), happened.n))
+            texts.append(sse.event("status", _at(now, happened), happened.n))
         shown = (job.progress, job.processed_chunks)
         if not past and shown != self._shown:
             texts.append(sse.event("progress", now.model_dump_json()))
@@ -107,9 +116,9 @@ class _Watch:
         return texts
 
 
-def _at(now: schemas.JobStatus, happened: model.JobEvent) -> schemas.JobStatus:
-    """The job as it was at an event. What is not recorded with events is as it is now, if nothing came after."""
+def _at(now: schemas.JobStatus, happened: model.JobEvent) -> str:
+    """The job as it was at an event: as it is now if nothing came after, else what is known of that moment."""
     if (now.status, now.attempt) == (happened.status, happened.attempt):
-        return now
+        return now.model_dump_json()
     then = {"status": happened.status, "attempt": happened.attempt, "progress": happened.progress}
-    return now.model_copy(update={**then, "error": None, "finished_at": None, "updated_at": happened.at})
+    return now.model_copy(update={**then, "updated_at": happened.at}).model_dump_json(exclude=SINCE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Response
 
@@ -18,9 +18,12 @@ from datadistiller.store import workers
 #: A part that needs longer to answer counts as down, seconds.
 PATIENCE = 3.0
 
+_Answer = TypeVar("_Answer")
+
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     operation_id="get_health",
@@ -40,12 +43,14 @@ async def get_health(parts: Parts, response: Response) -> schemas.Health:
     )
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", operation_id="get_livez", summary="Whether the process answers")
 async def get_livez() -> schemas.Alive:
     """200 as long as the process serves requests at all."""
     return schemas.Alive()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="get_readyz",
@@ -64,8 +69,7 @@ async def get_readyz(parts: Parts, response: Response) -> schemas.Ready:
 
 async def _objects(parts: wiring.ApiParts) -> schemas.Component:
     try:
-        async with asyncio.timeout(PATIENCE):
-            await parts.objects.check()
+        await _in_time(parts.objects.check())
     except (TimeoutError, errors.DataDistillerError) as error:
         return schemas.Component(status="down", detail=_reason("The object store", error))
     return schemas.Component(status="up", detail="")
@@ -74,13 +78,25 @@ async def _objects(parts: wiring.ApiParts) -> schemas.Component:
 async def _database(parts: wiring.ApiParts) -> tuple[schemas.Component, schemas.WorkersComponent]:
     """The database, asked for what it knows of the workers."""
     try:
-        async with asyncio.timeout(PATIENCE):
-            alive = await parts.workers.alive(parts.settings.worker_timeout_seconds)
+        alive = await _in_time(parts.workers.alive(parts.settings.worker_timeout_seconds))
     except (TimeoutError, errors.DataDistillerError) as error:
         reason = _reason("The database", error)
         unknown = schemas.WorkersComponent(status="down", detail="Unknown without the database.", roles={})
         return schemas.Component(status="down", detail=reason), unknown
     return schemas.Component(status="up", detail=""), _workers(alive)
+
+
+async def _in_time(question: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """The answer, or TimeoutError. Cancelled, but not waited for: a database that hangs keeps even who wants to go."""
+    asked = asyncio.create_task(question)
+    asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to hear it
+    try:
+        await asyncio.wait({asked}, timeout=PATIENCE)
+        if not asked.done():
+            raise TimeoutError
+        return asked.result()
+    finally:
+        asked.cancel()
 
 
 def _reason(what: str, error: TimeoutError | errors.DataDistillerError) -> str:

@@ -18,6 +18,7 @@ from datadistiller.store.workers import WorkerRow
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     operation_id="get_metrics",

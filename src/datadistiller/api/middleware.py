@@ -22,6 +22,8 @@ REQUESTS_AT_ONCE = 500
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Asked every few seconds by machines: logged for debugging only.
 QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+#: The same, for those who wait for documents: only a refusal is worth a line.
+POLLED = frozenset({("GET", "/api/v2/documents"), ("GET", "/api/v2/documents/status/{job_id}")})
 #: The status logged for a client that left before its answer.
 LEFT = 499
 
@@ -89,7 +91,8 @@ class _Answer:
 
 def _record(scope: Scope, status: int, seconds: float) -> None:
     template = getattr(scope.get("route"), "path", "none")
-    write = _log.debug if template in QUIET else _log.info
+    polled = status < 400 and (scope["method"], template) in POLLED
+    write = _log.debug if polled or template in QUIET else _log.info
     write("request", method=scope["method"], route=template, status=status, ms=round(1000 * seconds, 1))
 
 

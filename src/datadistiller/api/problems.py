@@ -20,8 +20,11 @@ MEDIA_TYPE = "application/problem+json"
 #: The HTTP status of an error is that of the first of its classes, from itself up, that stands here.
 STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.JobNotFound: 404,
+    errors.PageNotFound: 404,
+    errors.DeadLetterNotFound: 404,
     errors.FileEmpty: 400,
     errors.FileTooLarge: 413,
+    errors.BodyTooLarge: 413,
     errors.TypeNotSupported: 415,
     errors.Conflict: 409,
     errors.UploadStalled: 408,
@@ -115,6 +118,8 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return "The body is not valid JSON."
     if not path and place == "body":
         return "The body must be a JSON object, sent with Content-Type: application/json."
+    if item["type"] == "string_pattern_mismatch" and item["ctx"]["pattern"] in schemas.RULES:
+        return schemas.RULES[item["ctx"]["pattern"]]
     where = f"'{name}' in the {place}" if name else f"The {place}"
     return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}."
 

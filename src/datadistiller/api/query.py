@@ -11,11 +11,12 @@ from fastapi import APIRouter, Header, Response
 
 from datadistiller import errors, settings
 from datadistiller.api import checks, problems, schemas, sse
+from datadistiller.api.body import BoundedRoute
 from datadistiller.api.parts import Parts
 
 EXAMPLE = 'event: citations\ndata: [...]\n\nevent: sentence\ndata: {"text": "..."}\n\nevent: done\ndata: {...}\n\n'
 
-router = APIRouter(prefix="/api/v2", tags=["query"])
+router = APIRouter(prefix="/api/v2", tags=["query"], route_class=BoundedRoute)
 
 
 @router.post(
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/api/v2", tags=["query"])
             "`done` with all of it.",
             "content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}, "example": EXAMPLE}},
         },
-        **problems.documented(),
+        **problems.documented(errors.BodyTooLarge),
     },
 )
 async def query(

@@ -10,12 +10,22 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadistiller import model
-from datadistiller.store import dead_letters
+from datadistiller.store import dead_letters, filters
 
 #: Something besides white space, and no NUL: PostgreSQL takes every other character.
 QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+#: A field of metadata in a filter, as the schema has it: operators stand below fields only.
+FIELD_PATTERN = r"^([^$][\s\S]*)?$"
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
+COLLECTION_RULE = (
+    "The name of a collection has 1 to 64 characters: A to Z, a to z, 0 to 9, '.', '_' and '-'; "
+    "it does not begin with '.' or '-'."
+)
+KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
+KEY_RULE = "An Idempotency-Key has 1 to 255 characters: visible ones of ASCII, no spaces."
+#: What is said to those who do not keep to a pattern, which is for programs.
+RULES = {COLLECTION_PATTERN: COLLECTION_RULE, KEY_PATTERN: KEY_RULE}
 EXAMPLE_JOB = "5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b11"
 EXAMPLE_TIME = "2026-11-24T09:14:00.123456Z"
 
@@ -156,14 +166,15 @@ class QueryRequest(BaseModel):
         json_schema_extra={"examples": [{"question": "What did revenue grow by?", "top_k": 5}]},
     )
 
-    question: str = Field(min_length=1, description="Plain words, in any language.")
+    question: str = Field(description="Plain words, in any language.")
     top_k: int = Field(5, ge=1, description="How many passages.")
     collection: Collection | None = None
     filter: dict[str, Any] | None = Field(
         None,
         description="Only documents whose metadata fit: `{field: value}`, or "
-        "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`.",
+        "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`. A value also matches a list that has it.",
         examples=[{"year": {"$gte": 2023}, "author": "Kim"}],
+        json_schema_extra={"propertyNames": {"pattern": FIELD_PATTERN}, "maxProperties": filters.MOST_FIELDS},
     )
     mode: model.Mode = Field(model.Mode.HYBRID, description="How chunks are matched.")
     answer: bool = Field(True, description="False: passages only.")

@@ -27,7 +27,7 @@ LINGER_SECONDS = 20.0
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        pattern=r"^[\x21-\x7e]{1,255}$",
+        pattern=schemas.KEY_PATTERN,
         description="Repeating a request with the same key and bytes gives the same response, for 24 hours.",
     ),
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import httpx
 import typer
@@ -20,13 +21,26 @@ PATIENCE_SECONDS = 600.0
 #: A server that restarts is not there for some seconds; a patient client waits that long for its return.
 GONE_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
+#: A stream of events that is silent this long is dead, seconds: the server says something every fifteen.
+SILENCE_SECONDS = 60.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
 Key = Annotated[
     str | None, typer.Option("--key", envvar="DATADISTILLER_API_KEY", help="The API key, if it asks for one.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Job = Annotated[str, typer.Argument(metavar="JOB", help="The job id an upload was answered with.")]
+
+
+def job_id(word: str) -> str:
+    """The word, if it can be a job id: anything else (an empty shell variable, say) would become part of a path."""
+    try:
+        return str(UUID(word))
+    except ValueError:
+        hint = "'datadistiller jobs' lists the documents with their ids."
+        raise errors.JobNotFound(f"'{word}' is not the id of a document.", hint=hint) from None
+
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="The job id an upload was answered with.", callback=job_id)]
 
 
 class ServerGone(errors.Unavailable):
@@ -95,20 +109,38 @@ class Client:
         """The statuses of a job as they change, the current one first, until it is finished."""
         return (state for name, state in self.watch(job) if name)
 
-    def watch(self, job: str, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What happens to a job, as name and data: what came after event number ``after``; 0: from now on.
+    def watch(self, job: str, after: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        """What happens to a job, as the event's name and the state: what came after the event with the id ``after``,
+        or all from now on. The name is empty when the server only says that it is still there.
 
-        The name is empty when the server only says that it is still there, every quarter of a minute.
+        A stream that ends before (the server restarts, say) is taken up where it ended, for ``GONE_SECONDS``.
         """
-        path, headers = f"/api/v2/documents/status/{job}/events", {"Last-Event-ID": str(after)} if after else {}
-        try:
-            with self._http.stream("GET", path, headers=headers, timeout=None) as answer:
-                if answer.is_error:
-                    answer.read()
+        seen = _Seen(after)
+        while not seen.over:
+            reason = None
+            try:
+                yield from self._events_on(f"/api/v2/documents/status/{job}/events", seen)
+            except httpx.TransportError as error:
+                reason = error
+            if seen.over:
+                return
+            if seen.heard_at is None or time.monotonic() - seen.heard_at > GONE_SECONDS:
+                raise ServerGone(f"The connection to {self.url} broke.") from reason
+            time.sleep(1.0)
+
+    def _events_on(self, path: str, seen: _Seen) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The events of one connection, after those seen."""
+        headers = {"Last-Event-ID": seen.last} if seen.last else {}
+        with self._http.stream("GET", path, headers=headers, timeout=SILENCE_SECONDS) as answer:
+            if answer.is_error:
+                answer.read()
+                if seen.heard_at is None or retry_after(answer) is None:
                     _checked(answer)
-                yield from _events(answer.iter_lines())
-        except httpx.TransportError as error:
-            raise ServerGone(f"The connection to {self.url} broke ({type(error).__name__}).") from error
+                return  # it starts, and will serve in a moment
+            try:
+                yield from seen.read(answer)
+            finally:
+                seen.heard_at = time.monotonic()
 
     def _json(self, method: str, path: str, **more: Any) -> Any:
         return _checked(self._send(lambda: self._http.request(method, path, **more)))
@@ -130,6 +162,35 @@ class Client:
             time.sleep(min(LONGEST_PAUSE, pause or 1.0))
 
 
+class _Seen:
+    """What was heard of a job's events, so that the next connection goes on after it."""
+
+    def __init__(self, last: str = "") -> None:
+        self.last = last  # the id of the last event that has one
+        self.over = False  # nothing will follow
+        self.heard_at: float | None = None  # when a stream of this job last ended
+
+    def read(self, answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The names and states in a stream. Raises JobNotFound if the document was deleted."""
+        self.over = answer.status_code == 204
+        name = number = ""
+        for line in answer.iter_lines():
+            field, _, value = line.partition(": ")
+            if line.startswith(":"):
+                yield "", {}
+            elif field == "event":
+                name = value
+            elif field == "id":
+                number = value
+            elif field == "data":
+                if name == "deleted":
+                    raise errors.JobNotFound("The document was deleted.")
+                state = json.loads(value)
+                self.last, number = number or self.last, ""
+                self.over = state["status"] in FINISHED
+                yield name or "message", state
+
+
 def retry_after(answer: httpx.Response) -> float | None:
     """How long the server asks to wait, seconds; None if it does not."""
     if answer.status_code not in (429, 503):
@@ -138,36 +199,21 @@ def retry_after(answer: httpx.Response) -> float | None:
     return float(given) if given.isdecimal() else 1.0
 
 
-def _events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Server-Sent Events by name and data; a comment has neither."""
-    name = "status"
-    for line in lines:
-        if line.startswith(":"):
-            yield "", {}
-        elif line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
-
-
 def _checked(answer: httpx.Response) -> Any:
     if answer.is_success:
         return _body(answer) if answer.content else None
-    problem = _body(answer)
     try:
+        problem = answer.json()
         kind = errors.JobNotFound if problem["code"] == errors.JobNotFound.code else errors.RequestError
         raise kind(str(problem["detail"]), hint=str(problem["hint"]))
-    except (KeyError, TypeError) as error:
-        raise _stranger(answer) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.RequestError(
+            f"The server answered {answer.status_code} without an explanation.", hint="Is it a DataDistiller?"
+        ) from error
 
 
 def _body(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
-        raise _stranger(answer) from error
-
-
-def _stranger(answer: httpx.Response) -> errors.RequestError:
-    sentence = f"The server answered {answer.status_code} without an explanation."
-    return errors.RequestError(sentence, hint="Is it a DataDistiller?")
+        raise errors.RequestError("The server's answer is no JSON.", hint="Is it a DataDistiller?") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from typing import Any
 
@@ -13,6 +14,10 @@ from datadistiller.settings import Settings, config_file
 
 def load(**given: Any) -> Settings:
     """The settings, with what the command line gives (None: not given) above all else. Raises ``errors.SetupError``."""
+    if os.environ.get("DATADISTILLER_CONFIG") and not config_file().is_file():
+        raise errors.SetupError(
+            f"There is no settings file {config_file()}.", hint="DATADISTILLER_CONFIG names it: correct or unset that."
+        )
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except pydantic.ValidationError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from datadistiller import errors, model
 from datadistiller.cli import client, output
@@ -24,13 +25,22 @@ def jobs(
     if as_json:
         output.as_json(found)
         return
-    shown = output.table("job", "file", "collection", "status", "progress", "chunks")
-    for job in found["jobs"]:
-        shown.add_row(job["job_id"], output.plain(job["filename"]), job["collection"], output.styled(job["status"]),
-                      f"{job['progress']} %", str(job["total_chunks"] or ""))  # fmt: skip
-    output.console().print(shown)
+    output.console().print(_list(found["jobs"]))
     if found["next_cursor"]:
         output.console().print("There are more: raise --limit.", style="dim")
+
+
+def _list(found: list[dict[str, Any]]) -> Table:
+    """One line for each; with the reason if any has one."""
+    why = ["why"] if any(job["error"] for job in found) else []
+    shown = output.table("job", "file", "collection", "status", "progress", "chunks", *why)
+    for column in shown.columns:  # an id is copied from here into the next command: only words may be folded
+        column.no_wrap = column.header not in ("file", "collection", "why")
+    for job in found:
+        reason = [output.plain((job["error"] or {}).get("message", ""))] if why else []
+        shown.add_row(job["job_id"], output.plain(job["filename"]), job["collection"], output.styled(job["status"]),
+                      output.progress(job), str(job["total_chunks"] or ""), *reason)  # fmt: skip
+    return shown
 
 
 def status(
@@ -43,7 +53,7 @@ def status(
     with client.Client(url) as server:
         if follow:
             for event in server.events(job):
-                output.console().print(f"{event['status']:11} {event['progress']:3} %")
+                output.console().print(f"{event['status']:11} {output.progress(event):>5}".rstrip())
         state = server.get(f"/api/v2/documents/status/{job}")
     if as_json:
         output.as_json(state)
@@ -53,14 +63,17 @@ def status(
         raise typer.Exit(1)
 
 
-def _show(state: dict[str, object]) -> None:
+def _show(state: dict[str, Any]) -> None:
+    """What is known of it so far."""
     shown = output.table("", "")
+    state["progress"] = output.progress(state) or None
     for name in ("job_id", "filename", "collection", "media_type", "status", "progress", "attempt", "page_count",
                  "total_chunks", "processed_chunks", "failed_chunks", "created_at", "finished_at"):  # fmt: skip
-        shown.add_row(name, output.plain(str(state[name])))
+        if state[name] is not None:
+            shown.add_row(name, output.plain(str(state[name])))
     if state["error"]:
         shown.add_row("why", output.plain(output.reason(state)))
-    for page in state["failed_pages"]:  # type: ignore[attr-defined]
+    for page in state["failed_pages"]:
         shown.add_row(f"page {page['page']}", output.plain(f"{page['message']} {page['hint']}"))
     output.console().print(shown)
 
@@ -87,10 +100,11 @@ def delete(
     """Delete documents: no answer cites them from now on."""
     if not jobs and collection is None:
         raise errors.RequestError("No document is named.", hint="Name job ids, or a collection with --collection.")
+    named = [client.job_id(word) for word in jobs or ()]
     with client.Client(url) as server:
-        for job in jobs or ():
+        for job in named:
             server.delete(f"/api/v2/documents/{job}")
-        deleted = len(jobs or ())
+        deleted = len(named)
         while collection is not None:
             found = server.get("/api/v2/documents", collection=collection, limit=200)["jobs"]
             if not found:

@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from datadistiller import errors
-from datadistiller.cli import ephemeral
+from datadistiller.cli import client, ephemeral
 from datadistiller.model import Mode, Status
 from datadistiller.query import evaluation
 
@@ -113,9 +113,10 @@ class _Evaluation:
                 begun = time.perf_counter()
                 await self._take_in(http, collection, uploaded)
                 seconds = time.perf_counter() - begun
+                _check(collection, uploaded)
                 run, took = await self._ask_all(http, questions, mode, uploaded)
             finally:
-                await self._clean_up(http, uploaded)
+                await _whole(self._clean_up(http, uploaded))
         qrels = {query: collection.qrels[query] for query in questions}
         return {
             "documents": len(collection.documents),
@@ -181,11 +182,40 @@ class _Evaluation:
                 await http.delete(f"/api/v2/documents/{job_id}")
 
         await self._each("removing", list(uploaded.documents), delete)
+        # An upload in flight when Ctrl-C came may have been accepted all the same, a moment later.
+        for _ in range(2):
+            await asyncio.sleep(POLL_SECONDS)
+            await _bounded(await self._left(http), delete, lambda: None)
+
+    async def _left(self, http: httpx.AsyncClient) -> list[str]:
+        """The job ids that are still in the scratch collection; none if the server does not say."""
+        try:
+            answer = await http.get("/api/v2/documents", params={"collection": self._scratch, "limit": 200})
+            return [job["job_id"] for job in answer.json()["jobs"]]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return []
 
     async def _each(self, name: str, items: list[_Item], work: Callable[[_Item], Awaitable[None]]) -> None:
         """Does the work for every item, a few at once, with a progress bar."""
         task = self._progress.add_task(name, total=len(items))
         await _bounded(items, work, lambda: self._progress.advance(task))
+
+
+def _check(collection: evaluation.TestCollection, uploaded: _Uploaded) -> None:
+    """Figures of nothing are no figures: raises RequestError if there is no document to find."""
+    if all(document.doc_id in uploaded.failed for document in collection.documents):
+        why = next(iter(uploaded.failed.values()))
+        raise errors.RequestError(f"No document became searchable: {why}", hint="See the log of the server.")
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Does the work to its end, also if Ctrl-C comes in the middle of it."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _bounded(items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], tick: _Tick) -> None:
@@ -211,7 +241,7 @@ async def _call(http: httpx.AsyncClient, method: str, path: str, **request: Any)
         try:
             response = await http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise errors.Unavailable(
+            raise client.ServerGone(
                 f"No answer from {http.base_url}: {type(error).__name__}.",
                 hint="Start it with 'datadistiller up', or leave --url out to use a temporary server.",
             ) from error

@@ -72,8 +72,10 @@ def locked(folder: Path, bytes_needed: int) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
-        lock.truncate(0)
+        try:
+            yield
+        finally:
+            lock.truncate(0)
 
 
 def holder(folder: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +18,12 @@ from datadistiller.cli import client, output
 from datadistiller.parsing import formats
 
 PARALLEL = 4
-POLL_SECONDS = 0.2
+#: Documents asked about in one request, and the pauses between two: short for a few, longer for many.
+BATCH = 100
+POLL_SECONDS, MAX_POLL_SECONDS = 0.2, 1.0
 WATCH_SECONDS = 1.0
+#: How many of the files that were left out are named.
+NAMED = 5
 #: A file that grew within this time is still being written, seconds.
 SETTLED_SECONDS = 1.0
 
@@ -29,6 +34,7 @@ class Upload:
 
     path: Path
     size: int
+    job_id: str = ""
     job: dict[str, Any] | None = None
     refused: str = ""
     duplicate: bool = False
@@ -41,7 +47,9 @@ class Upload:
     @property
     def status(self) -> str:
         """A word for the table."""
-        return "refused" if self.refused else str(self.job["status"] if self.job else "waiting")
+        if self.refused:
+            return "refused"
+        return str(self.job["status"]) if self.job else "pending" if self.job_id else "waiting"
 
     @property
     def good(self) -> bool:
@@ -65,6 +73,8 @@ def command(
     with client.Client(url, patient=True) as server:
         uploads = take_in(server, list(files_of(paths)), collection, quiet=as_json)
         report(uploads, as_json)
+        if others := left_out(paths):
+            typer.echo(others, err=True)
         if watch:
             watch_for_more(server, paths, collection, {u.path: stamp(u.path) for u in uploads}, as_json)
     if not all(upload.good for upload in uploads):
@@ -75,10 +85,28 @@ def files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """The files named, and those in the folders named that are of a supported type."""
     for path in paths:
         if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith("."))
-            yield from (p for p in inside if p.suffix.lower() in formats.extensions())
+            yield from (p for p in visible(path) if p.suffix.lower() in formats.extensions())
         else:
             yield path
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """The files in a folder, in order, but none that is hidden or in a hidden folder."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def left_out(paths: Iterable[Path]) -> str:
+    """What is said of the files in folders that are of no supported type; empty if there are none."""
+    inside = itertools.chain.from_iterable(visible(path) for path in paths if path.is_dir())
+    names = [path.name for path in inside if path.suffix.lower() not in formats.extensions()]
+    if not names:
+        return ""
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    number = "1 file of another type was" if len(names) == 1 else f"{len(names)} files of other types were"
+    return f"{number} left out: {shown}."
 
 
 def take_in(server: client.Client, paths: list[Path], collection: str, *, quiet: bool) -> list[Upload]:
@@ -105,13 +133,19 @@ def _follow(server: client.Client, uploads: list[Upload], running: list[Future[N
     made = bars.add_task("Processing", total=100 * len(uploads) or 1, note="")
     begun = time.monotonic()
     while not all(upload.finished for upload in uploads):
-        _refresh(server, uploads)
+        refresh(server, uploads)
         _show(bars, sent, made, uploads, time.monotonic() - begun)
         for future in running:
             if future.done():
                 future.result()
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause(uploads))
     _show(bars, sent, made, uploads, time.monotonic() - begun)
+
+
+def pause(uploads: Iterable[Upload]) -> float:
+    """How long to wait before asking again, seconds: what asks takes its time from what works."""
+    waiting = sum(bool(upload.job_id) and not upload.finished for upload in uploads)
+    return min(MAX_POLL_SECONDS, POLL_SECONDS * (1 + waiting / 25))
 
 
 def _upload(server: client.Client, upload: Upload, collection: str) -> None:
@@ -123,27 +157,26 @@ def _upload(server: client.Client, upload: Upload, collection: str) -> None:
         upload.refused = f"The file cannot be read ({error.strerror})."
     else:
         upload.duplicate = bool(accepted["duplicate"])
-        _look(server, upload, accepted["job_id"])
+        upload.job_id = accepted["job_id"]
 
 
-def _look(server: client.Client, upload: Upload, job_id: str) -> None:
-    """Learns how the document stands."""
-    try:
-        upload.job = server.get(f"/api/v2/documents/status/{job_id}")
-    except errors.JobNotFound as error:  # somebody deleted it meanwhile
-        upload.refused = f"{error.message} {error.hint}"
-
-
-def _refresh(server: client.Client, uploads: list[Upload]) -> None:
-    # The oldest unfinished ones change next; asking about all would load the server for nothing.
-    open_ones = [u for u in uploads if u.job is not None and not u.finished]
-    for upload in open_ones[:50]:
-        assert upload.job is not None
-        _look(server, upload, upload.job["job_id"])
+def refresh(server: client.Client, uploads: Iterable[Upload]) -> None:
+    """Asks about the oldest unfinished documents, which change next; about later ones only if all those are done."""
+    waiting = [upload for upload in uploads if upload.job_id and not upload.finished]
+    for at in range(0, len(waiting), BATCH):
+        batch = waiting[at : at + BATCH]
+        answer = server.get("/api/v2/documents", job_id=[upload.job_id for upload in batch])
+        found = {job["job_id"]: job for job in answer["jobs"]}
+        for upload in batch:
+            upload.job = found.get(upload.job_id, upload.job)
+            if upload.job_id not in found:
+                upload.refused = "The document was deleted meanwhile."
+        if not all(upload.finished for upload in batch):
+            return
 
 
 def _show(bars: Progress, sent: TaskID, made: TaskID, uploads: list[Upload], seconds: float) -> None:
-    there = [u for u in uploads if u.job is not None or u.refused]
+    there = [u for u in uploads if u.job_id or u.refused]
     size = sum(u.size for u in there)
     bars.update(sent, completed=size, note=f"{len(there)}/{len(uploads)} files, {output.size(size)}")
     done = [u for u in uploads if u.finished]
@@ -164,13 +197,14 @@ def report(uploads: list[Upload], as_json: bool) -> None:
         output.as_json([_as_json(upload) for upload in uploads])
         return
     out = output.console()
-    shown = output.table("file", "size", "status", "chunks", "why")
+    shown = output.table("job", "file", "size", "status", "chunks", "why")
+    shown.columns[0].no_wrap = True  # 'retry' and 'status' want it whole
     for upload in uploads:
         if len(uploads) <= 30 or not upload.good:
             chunks = str((upload.job or {}).get("total_chunks") or "")
             why = upload.refused or output.reason(upload.job or {}) or ("already there" if upload.duplicate else "")
             words = (output.plain(str(upload.path)), output.size(upload.size), output.styled(upload.status), chunks)
-            shown.add_row(*words, output.plain(why))
+            shown.add_row(upload.job_id, *words, output.plain(why))
     out.print(shown)
     bad = [upload for upload in uploads if not upload.good]
     out.print(f"{len(uploads) - len(bad)} of {len(uploads)} files are searchable.", style="red" if bad else "green")

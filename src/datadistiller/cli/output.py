@@ -51,6 +51,11 @@ def reason(job: Mapping[str, Any]) -> str:
     return f"{error['message']} {error['hint']}" if error else ""
 
 
+def progress(job: Mapping[str, Any]) -> str:
+    """How far a job is; empty if it will get no further without having got there."""
+    return "" if job["status"] in ("failed", "cancelled") else f"{job['progress']} %"
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """A table with these columns."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")

@@ -22,6 +22,7 @@ def command(
     """Run some roles of a larger system: how a cluster runs it."""
     from datadistiller.runtime import process, telemetry
 
+    process.few_heaps()
     chosen = parse_roles(roles)
     settings = configuration.load()
     if telemetry.MULTIPROCESS_VARIABLE in os.environ:

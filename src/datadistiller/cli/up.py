@@ -36,6 +36,8 @@ def command(
     """Run everything on this machine: database, workers, API. Ctrl-C stops it cleanly."""
     settings = configuration.load(data_dir=data_dir, host=host, port=port)
     ground.check_host(settings.host)
+    if ground.holder(settings.data_dir) is None:  # else the one that runs there may well be what uses the port
+        ground.free_port(settings.host, settings.port)
     with ground.locked(settings.data_dir, settings.min_free_disk_bytes):
         settings = settings.model_copy(update={"port": ground.free_port(settings.host, settings.port)})
         asyncio.run(run(settings))

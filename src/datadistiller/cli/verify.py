@@ -152,7 +152,7 @@ class _Verification:
         """The stream is asked for all that came after the first event, so that none is missed however late it opens."""
         until = time.monotonic() + self._timeout
         seen: list[str] = []
-        for name, state in self._server.watch(self._job, after=1):
+        for name, state in self._server.watch(self._job, after="1"):
             if name == "status":
                 seen.append(state["status"])
                 reason = output.reason(state)

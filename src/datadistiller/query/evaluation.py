@@ -68,6 +68,8 @@ def read_collection(folder: Path) -> TestCollection:
     corpus = _records(folder / "corpus.jsonl")
     documents = [Document(str(r["_id"]), str(r.get("title") or "").strip(), str(r["text"]).strip()) for r in corpus]
     queries = {str(r["_id"]): str(r["text"]) for r in _records(folder / "queries.jsonl")}
+    if not documents:
+        raise errors.InvalidRequest(f"There is no document in {folder / 'corpus.jsonl'}.", hint="Put some in.")
     found = TestCollection(documents, queries, _read_qrels(folder / "qrels.tsv"))
     if not found.judged:
         raise errors.InvalidRequest(

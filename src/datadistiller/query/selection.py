@@ -88,7 +88,9 @@ class _Question:
 
 
 def select(question: str, passages: Sequence[Passage]) -> Selection:
-    """Chooses one to four sentences of the passages, which are given best first."""
+    """Chooses one to four sentences of the passages, which are given best first; none if nothing is asked."""
+    if words.says_nothing(question):  # even rubbish is near to something
+        return Selection((), 0.0)
     passages = passages[:PASSAGES]
     candidates = [candidate for n, passage in enumerate(passages) for candidate in _candidates(n, passage)]
     asked = _understand(question, candidates)

@@ -98,6 +98,18 @@ def function_words(question: Sequence[str]) -> frozenset[str]:
     return _LISTS[best] if counts[best] else frozenset()
 
 
+def says_nothing(question: str) -> bool:
+    """True if the question has no word, or function words of one language only ("a", "😀", "what is it?").
+
+    A word alone does not show its language: it is a function word only if English or two others have it ("war").
+    """
+    found = set(split(question))
+    if len(found) != 1:
+        return found <= function_words(split(question))
+    languages = {language for language, listed in _LISTS.items() if found <= listed}
+    return "en" in languages or len(languages) > 1
+
+
 def content(question: str) -> list[str]:
     """The words of a question without function words; all of its words if there are no others."""
     found = split(question)

@@ -15,6 +15,8 @@ from datadistiller.store.inspection import Inspection
 from datadistiller.store.messages import Messages
 from datadistiller.store.workers import Workers
 
+#: The index is always a little behind while documents come and go; longer than this it stands still, seconds.
+LAG_SECONDS = 30.0
 #: A message that is due for this long, with workers alive, is worth a look, seconds.
 OLD_SECONDS = 600.0
 
@@ -93,15 +95,21 @@ class Doctor:
         found = [Finding(Level.OK, "database", f"PostgreSQL {version} answers; the database has {size:.0f} MB.")]
         documents, chunks = counts["documents"], counts["chunks"]
         text = f"{documents} documents, {chunks} chunks; {live} belong in the index, {held} are in it."
-        if live == held:
+        if live == held or await self._moving(counts["messages"]):
             found.append(Finding(Level.OK, "index", text))
         else:
-            hint = "While documents come and go this is normal; if it stays, run 'datadistiller rebuild-index'."
+            hint = "If it stays so, run 'datadistiller rebuild-index'; questions go on meanwhile."
             found.append(Finding(Level.WARNING, "index", text, hint))
         if counts["dead_letters"]:
             sentence = f"{counts['dead_letters']} dead letters wait for a decision."
             found.append(Finding(Level.WARNING, "queue", sentence, "See 'datadistiller dead-letters list'."))
         return found
+
+    async def _moving(self, messages: int) -> bool:
+        """Whether documents come or go, and the index with them."""
+        state = self.follower.state
+        under_way = messages or state.lag or await self.inspection.unfinished(1)
+        return bool(under_way) and state.lag_seconds <= LAG_SECONDS
 
     async def _workers(self) -> Sequence[Finding]:
         alive = await self.workers.alive(self.worker_timeout_seconds)
@@ -109,7 +117,8 @@ class Doctor:
         found = []
         for role in dict.fromkeys(spec.role for spec in pipeline.PIPELINE):
             if roles[role]:
-                found.append(Finding(Level.OK, "workers", f"{roles[role]} {role} worker(s) are alive."))
+                number = "1 worker is" if roles[role] == 1 else f"{roles[role]} workers are"
+                found.append(Finding(Level.OK, "workers", f"{number} alive for {role}."))
             else:
                 hint = f"Start one: datadistiller serve --roles {role}. With 'up' it restarts by itself; see its log."
                 found.append(Finding(Level.ERROR, "workers", f"No {role} worker is alive.", hint))

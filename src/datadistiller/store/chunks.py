@@ -59,11 +59,11 @@ class Chunks:
         return np.array([row["job_no"] for row in rows], dtype=np.int64)
 
     async def page(self, job_id: UUID, page: int) -> model.Page:
-        """The parsed text of a page; ``errors.JobNotFound`` if there is no such page."""
+        """The parsed text of a page; ``errors.PageNotFound`` if there is no such page."""
         async with self._db.connection() as conn:
             row = await (await conn.execute(self._sql["page"], {"job_id": job_id, "page": page})).fetchone()
         if row is None:
-            raise errors.JobNotFound(f"Document {job_id} has no page {page}.", hint="Look at page_count in its status.")
+            raise errors.PageNotFound(f"Document {job_id} has no page {page}.")
         return model.Page(number=row["page"], text=row["text"], label=row["label"])
 
 

@@ -11,12 +11,14 @@ import contextlib
 import os
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
@@ -25,6 +27,8 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from datadistiller import errors
 
 Connection = psycopg.AsyncConnection[DictRow]
+
+_log = structlog.get_logger(__name__)
 
 #: Set in each session. Only ordered index scans: the queue's statistics are always stale, and a plan that reads
 #: and sorts all that waits takes 10 ms a claim at 25,000 messages, the ordered one 0.05. JIT never pays for
@@ -39,6 +43,8 @@ SESSION = {
     "jit": "off",
     "TimeZone": "UTC",
 }
+#: A connection that nobody has needed for so long is closed, down to the least number.
+IDLE_SECONDS = 30.0
 #: For libpq: a server that vanished without a word is noticed within seconds.
 LINK = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "3", "tcp_user_timeout": "15000"}
 
@@ -56,26 +62,26 @@ class Database:
     ) -> None:
         self.url = url
         self._limit_seconds = limit_seconds
-        self._target = describe(url)
+        self._outage = _Outage(describe(url))
         self._min_size = min_size
         self._patience = 10.0  # seconds to wait for a free connection
         self._name = f"datadistiller-{name}" if name else "datadistiller"
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()  # each since when, the longest idle first
         self._slots = asyncio.Semaphore(max_size)
         self._closed = True
 
     async def open(self) -> None:
         """Opens the first connections; raises ``errors.Unavailable`` if the server does not answer."""
         self._closed = False
-        with _translated(self._target):
+        with _translated(self._outage):
             for _ in range(self._min_size):
-                self._idle.append(await connect(self.url, self._name))
+                self._idle.append((await connect(self.url, self._name), time.monotonic()))
 
     async def close(self) -> None:
         """Closes the idle connections; those in use are closed when they come back."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop()[0].close()
 
     @asynccontextmanager
     async def connection(self, *, limited: bool = True) -> AsyncIterator[Connection]:
@@ -84,8 +90,9 @@ class Database:
         Raises ``errors.Unavailable`` if the database cannot be reached, is out of resources or took too long,
         and ``errors.BrokenInvariant`` if it refuses a statement or a value. Neither holds any value.
         """
-        with _translated(self._target):
+        with _translated(self._outage):
             conn = await self._borrow()
+            self._outage.over()
             cut = None
             if limited and self._limit_seconds is not None:
                 cut = asyncio.get_running_loop().call_later(self._limit_seconds, _cut, conn)
@@ -111,12 +118,12 @@ class Database:
         try:
             await asyncio.wait_for(self._slots.acquire(), self._patience)
         except TimeoutError:
-            raise errors.Unavailable(f"All connections to {self._target} are busy.") from None
+            raise errors.Unavailable("All connections to the database are busy.") from None
         try:
             if self._closed:
-                raise errors.Unavailable(f"The connections to {self._target} are closed.")
+                raise errors.Unavailable("The connections to the database are closed.")
             while self._idle:
-                conn = self._idle.pop()
+                conn, _ = self._idle.pop()
                 if _quiet(conn):
                     return conn
                 await conn.close()
@@ -130,9 +137,17 @@ class Database:
             if self._closed or conn.info.transaction_status != TransactionStatus.IDLE:
                 await conn.close()
             else:
-                self._idle.append(conn)
+                self._idle.append((conn, time.monotonic()))
+                await self._let_go()
         finally:
             self._slots.release()
+
+    async def _let_go(self) -> None:
+        """Closes what a burst left behind: each connection is a server process that keeps the memory it grew to."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        while len(self._idle) > self._min_size and self._idle[0][1] < oldest:
+            conn, _ = self._idle.popleft()
+            await conn.close()
 
 
 async def connect(url: str, name: str) -> Connection:
@@ -186,21 +201,43 @@ def _quiet(conn: Connection) -> bool:
     return not poll.poll(0)
 
 
-class _translated:
-    """Turns psycopg's errors into ours, keeping the frames and dropping every value."""
+class _Outage:
+    """Tells the log, once each time, which database does not serve and why; people are told only that it does not."""
 
     def __init__(self, target: str) -> None:
         self._target = target
+        self._told = ""
+
+    def begun(self, error: psycopg.Error) -> None:
+        """It does not serve, for this reason."""
+        reason = f"{type(error).__name__} {error.sqlstate or ''}".strip()
+        if reason != self._told:
+            _log.warning("database_unavailable", database=self._target, reason=reason)
+        self._told = reason
+
+    def over(self) -> None:
+        """It lent a connection."""
+        self._told = ""
+
+
+class _translated:
+    """Turns psycopg's errors into ours, keeping the frames and dropping every value."""
+
+    def __init__(self, outage: _Outage) -> None:
+        self._outage = outage
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, frames: object) -> None:
         if isinstance(error, psycopg.Error | UnicodeEncodeError):
-            raise translate(error, self._target).with_traceback(error.__traceback__) from None
+            ours = translate(error)
+            if isinstance(ours, errors.Unavailable) and isinstance(error, psycopg.Error):
+                self._outage.begun(error)
+            raise ours.with_traceback(error.__traceback__) from None
 
 
-def translate(error: psycopg.Error | UnicodeEncodeError, target: str) -> errors.DataDistillerError:
+def translate(error: psycopg.Error | UnicodeEncodeError) -> errors.DataDistillerError:
     """Our error for one of psycopg's. Detail and context lines are dropped: they quote rows."""
     if isinstance(error, UnicodeEncodeError):
         return errors.BrokenInvariant("A text holds a lone surrogate, which PostgreSQL cannot store.")
@@ -211,5 +248,5 @@ def translate(error: psycopg.Error | UnicodeEncodeError, target: str) -> errors.
             f"PostgreSQL refused a value: {kind}{f' ({code})' if code else ''}{f' at {where}' if where else ''}."
         )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or code[:2] in ("25", "53", "57", "58"):
-        return errors.Unavailable(f"{target[0].upper()}{target[1:]} does not serve ({kind}{code and ' ' + code}).")
+        return errors.Unavailable("The database cannot do this now." if code else "The database does not answer.")
     return errors.BrokenInvariant(f"PostgreSQL refused a statement: {kind} {code} {error.diag.message_primary or ''}")

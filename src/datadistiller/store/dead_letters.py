@@ -49,7 +49,7 @@ class DeadLetters:
         return [_letter(row) for row in rows]
 
     async def get(self, dead_id: int) -> DeadLetter:
-        """One letter; ``errors.JobNotFound`` if there is none."""
+        """One letter; ``errors.DeadLetterNotFound`` if there is none."""
         async with self._db.connection() as conn:
             row = await (await conn.execute(self._sql["get"], {"id": dead_id})).fetchone()
         if row is None:
@@ -83,10 +83,8 @@ class DeadLetters:
                 raise _missing(dead_id)
 
 
-def _missing(dead_id: int) -> errors.JobNotFound:
-    return errors.JobNotFound(
-        f"There is no dead letter {dead_id}.", hint="List them with 'datadistiller dead-letters list'."
-    )
+def _missing(dead_id: int) -> errors.DeadLetterNotFound:
+    return errors.DeadLetterNotFound(f"There is no dead letter {dead_id}.")
 
 
 def _letter(row: Mapping[str, Any]) -> DeadLetter:

@@ -110,10 +110,21 @@ class Jobs:
         jobs = [job_of(row) for row in rows[:limit]]
         return jobs, _encode(jobs[-1]) if len(rows) > limit and jobs else None
 
+    async def several(
+        self, job_ids: Sequence[UUID], status: model.Status | None = None, collection: str | None = None
+    ) -> Sequence[model.Job]:
+        """Those of these jobs that are there and fit, newest first."""
+        values = {"ids": job_ids, "status": status, "collection": collection}
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["several"], values)).fetchall()
+        return [job_of(row) for row in rows]
+
     async def cancel(self, job_id: UUID) -> model.Job:
-        """Stops a job; ``errors.Conflict`` if it is finished already."""
+        """Stops a job, once or again; ``errors.Conflict`` if it came to another end already."""
         async with self._db.transaction() as conn:
             row = await self._found(conn, "lock", job_id)
+            if row["status"] == model.Status.CANCELLED:
+                return job_of(row)
             if model.Status(row["status"]).terminal:
                 raise errors.Conflict(f"Job {job_id} is {row['status']} already; there is nothing to cancel.")
             for name in ("drop_messages", "unindex_chunks", "touch_chunks"):

@@ -51,6 +51,14 @@ WHERE deleted_at IS NULL
 ORDER BY created_at DESC, job_id DESC
 LIMIT %(limit)s;
 
+-- name: several
+-- Those of some documents that are there, newest first.
+SELECT * FROM document_jobs
+WHERE job_id = ANY(%(ids)s) AND deleted_at IS NULL
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(collection)s::text IS NULL OR collection = %(collection)s)
+ORDER BY created_at DESC, job_id DESC;
+
 -- name: drop_messages
 -- Work that nobody shall do any more, leased or not: a late result finds no row and is refused.
 DELETE FROM messages WHERE job_id = %(job_id)s;

@@ -1,0 +1,113 @@
+"""What ``ingest`` asks the server while it waits, which files it takes, and what it says at the end."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from datadistiller.cli import client, ingest
+
+
+class Server:
+    """Takes uploads; each list finishes the oldest ``pace`` documents that are not."""
+
+    def __init__(self, pace: int) -> None:
+        self.jobs: dict[str, str] = {}
+        self.asked: list[list[str]] = []
+        self._pace = pace
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # uploads come from several threads
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        with self._lock:
+            return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            job = f"job-{next(self._numbers):04}"
+            self.jobs[job] = "pending"
+            return httpx.Response(202, json={"job_id": job, "status": "pending", "duplicate": False})
+        assert request.url.path == "/api/v2/documents", "one document at a time is asked about"
+        asked = request.url.params.get_list("job_id")
+        self.asked.append(asked)
+        for job in sorted(job for job, status in self.jobs.items() if status == "pending")[: self._pace]:
+            self.jobs[job] = "completed"
+        return httpx.Response(200, json={"jobs": [self._state(job) for job in asked if job in self.jobs]})
+
+    def _state(self, job: str) -> dict[str, object]:
+        return {"job_id": job, "status": self.jobs[job], "progress": 7, "processed_chunks": 3, "error": None}
+
+
+def connected(server: Server) -> client.Client:
+    return client.Client("http://server.example", transport=httpx.MockTransport(server))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{n}.txt" for n in range(250)]
+    for path in paths:
+        path.write_text(path.name)
+    return paths
+
+
+def test_many_documents_cost_few_requests(files: list[Path]) -> None:
+    server = Server(pace=10_000)
+    with connected(server) as http:
+        uploads = ingest.take_in(http, files, "c", quiet=True)
+    assert [upload.status for upload in uploads] == ["completed"] * 250
+    assert max(len(asked) for asked in server.asked) <= ingest.BATCH
+    asked = list(itertools.chain.from_iterable(server.asked))
+    assert len(asked) == len(set(asked)) == 250, "who is finished is not asked about again"
+
+
+def test_one_pass_asks_once_while_the_oldest_are_not_finished() -> None:
+    server = Server(pace=30)
+    server.jobs = {f"job-{n:04}": "pending" for n in range(250)}
+    uploads = [ingest.Upload(Path(job), 1, job_id=job) for job in server.jobs]
+    with connected(server) as http:
+        ingest.refresh(http, uploads)
+        ingest.refresh(http, uploads)
+    assert [asked[0] for asked in server.asked] == ["job-0000", "job-0030"]
+    assert sum(upload.finished for upload in uploads) == 60
+
+
+def test_the_more_wait_the_rarer_they_are_asked_about() -> None:
+    waiting = [ingest.Upload(Path("x"), 1, job_id=str(n)) for n in range(1000)]
+    pauses = [ingest.pause(waiting[:n]) for n in (0, 1, 50, 100, 1000)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (ingest.POLL_SECONDS, ingest.MAX_POLL_SECONDS)
+
+
+def test_the_summary_names_the_job_that_retry_wants(capsys: pytest.CaptureFixture[str]) -> None:
+    job = "5f0c1b1e-8a4e-4d7e-9a55-3d1f0a0c7b11"
+    error = {"message": "The document holds no text.", "hint": "Run OCR."}
+    uploads = [ingest.Upload(Path("a.pdf"), 10, job_id=job, job={"status": "failed", "error": error})]
+    ingest.report(uploads, as_json=False)
+    shown = capsys.readouterr().out
+    assert job in shown and "no text" in shown
+
+
+def test_files_of_other_types_are_counted_and_some_named(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.exe", ".hidden.exe", ".git/config", ".git/notes.txt", "deep/c.zip"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [path.name for path in ingest.files_of([tmp_path])] == ["a.txt"]
+    assert ingest.left_out([tmp_path]) == "2 files of other types were left out: b.exe, c.zip."
+    assert ingest.left_out([tmp_path / "deep"]) == "1 file of another type was left out: c.zip."
+    assert ingest.left_out([tmp_path / "b.exe"]) == "", "a file that is named is tried"
+    for n in range(9):
+        (tmp_path / f"{n}.bin").touch()
+    assert ingest.left_out([tmp_path]).endswith("left out: 0.bin, 1.bin, 2.bin, 3.bin, 4.bin and 6 more.")
+
+
+def test_a_document_deleted_meanwhile_is_not_waited_for() -> None:
+    server = Server(pace=0)
+    uploads = [ingest.Upload(Path("x"), 1, job_id="gone")]
+    with connected(server) as http:
+        ingest.refresh(http, uploads)
+    assert uploads[0].finished and "deleted" in uploads[0].refused
