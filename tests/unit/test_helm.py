@@ -126,6 +126,15 @@ def test_a_pod_is_confined_probed_and_ends_in_peace(role: str) -> None:
         assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_metrics_are_looked_for_where_no_key_is_needed() -> None:
+    def scraped(*values: str) -> set[str]:
+        pods = {role: manifest["spec"]["template"] for role, manifest in of_kind("Deployment", *values).items()}
+        return {role for role, pod in pods.items() if "prometheus.io/scrape" in pod["metadata"]["annotations"]}
+
+    assert scraped() == set(VALUES["roles"]) - {"api"}
+    assert scraped("settings.metrics_public=true") == set(VALUES["roles"])
+
+
 def test_settings_and_secrets_reach_the_roles_that_need_them() -> None:
     (config,) = of_kind("ConfigMap", *EVERYTHING).values()
     known = {f"DATADISTILLER_{name.upper()}" for name in Settings.model_fields}
