@@ -57,6 +57,11 @@ class Server:
         argv = [sys.executable, "-m", "datadistiller", "up", "--data-dir", str(self.folder), "--port", str(self.port)]
         with (self.folder.parent / f"{self.folder.name}.up.log").open("ab") as log:
             self.process = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log, start_new_session=True)
+        return self.until_ready(begun)
+
+    def until_ready(self, begun: float) -> float:
+        """Waits until it is ready; the seconds since it was begun."""
+        assert self.process is not None
         while time.perf_counter() - begun < 120:
             if self.process.poll() is not None:
                 raise RuntimeError(f"'up' ended with {self.process.returncode}; see the .up.log beside {self.folder}")

@@ -32,7 +32,7 @@ def for_session(make: Callable[[Path], _S]) -> Iterator[_S]:
     """What a session-scoped fixture yields from: a server that runs until the session ends."""
     with temporary_folder() as folder:
         server = make(folder / "server")
-        with _or_skip():
+        with or_skip():
             asyncio.run(server.start())
         try:
             yield server
@@ -45,7 +45,7 @@ async def own(make: Callable[[Path], _S]) -> AsyncIterator[_S]:
     """A fresh server for one test."""
     with temporary_folder() as folder:
         server = make(folder / "server")
-        with _or_skip():
+        with or_skip():
             await server.start()
         try:
             yield server
@@ -88,7 +88,8 @@ def _recorded(path: Path) -> ServerProcess | None:
 
 
 @contextmanager
-def _or_skip() -> Iterator[None]:
+def or_skip() -> Iterator[None]:
+    """What cannot be installed or started here skips the test; with ``CI`` set it fails it."""
     try:
         yield
     except (ServiceError, errors.SetupError) as error:

@@ -176,6 +176,50 @@ def test_doctor_finds_nothing_wrong(up: Up) -> None:
     assert not [finding for finding in findings if finding["level"] == "error"]
 
 
+VERIFIED = ["health", "upload", "statuses", "list", "query", "delete", "gone", "clean up"]
+
+
+def verified(up: Up, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code, and what became of each step."""
+    done = up.cli("verify", "--json", *words)
+    return done.returncode, {step["name"]: step for step in json.loads(done.stdout)}
+
+
+def test_verify_takes_a_document_through_and_leaves_nothing(up: Up) -> None:
+    before = up.answer("jobs", "--limit", "200")["jobs"]
+    done = up.cli("verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"^ok (\w+(?: up)?) +[0-9.]+ s  \S", done.stdout, re.MULTILINE) == VERIFIED
+    assert "pending → processing → chunking → embedding → completed" in done.stdout
+    assert re.search(r"characters \d+-\d+: true", done.stdout)
+    assert up.answer("jobs", "--limit", "200")["jobs"] == before
+
+
+def test_verify_names_what_does_not_happen_and_cleans_up(up: Up) -> None:
+    before = up.answer("jobs", "--limit", "200")["jobs"]
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    embedders = [process for process in family if process.cmdline()[-2:] == ["--roles", "embed"]]
+    assert embedders
+    for process in embedders:
+        process.suspend()
+    try:
+        code, steps = verified(up, "--timeout", "1")
+    finally:
+        for process in embedders:
+            process.resume()
+    assert code == 1
+    assert list(steps) == ["health", "upload", "statuses", "clean up"]
+    assert "still embedding after 1 s" in steps["statuses"]["detail"]
+    assert steps["clean up"]["detail"] == "the document was deleted"
+    assert up.answer("jobs", "--limit", "200")["jobs"] == before
+
+
+def test_verify_without_a_server_fails_at_the_first_step() -> None:
+    done = run("verify", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error health +[0-9.]+ s  No DataDistiller answers at http://127.0.0.1:9.*\n", done.stdout)
+
+
 def test_the_index_is_built_anew_without_the_model(up: Up) -> None:
     before = httpx.get(f"{up.url}/health").json()["index"]["entries"]
     assert up.cli("rebuild-index").returncode == 0

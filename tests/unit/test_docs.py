@@ -48,7 +48,7 @@ def test_every_table_is_on_some_page() -> None:
 def test_the_contract_s_commands_are_there() -> None:
     letters = {f"dead-letters {name}" for name in ("list", "show", "replay", "discard")}
     documents = {"ingest", "ask", "jobs", "status", "cancel", "retry", "delete"}
-    operations = {"up", "serve", "doctor", "evaluate", "settings", "rebuild-index", "version"}
+    operations = {"up", "serve", "doctor", "verify", "evaluate", "settings", "rebuild-index", "version"}
     keys = {f"keys {name}" for name in ("create", "list", "revoke")}
     assert set(COMMANDS) == letters | documents | operations | keys
 

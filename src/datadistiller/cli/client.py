@@ -27,6 +27,9 @@ LONGEST_PAUSE = 30.0
 SILENCE_SECONDS = 60.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
+Key = Annotated[
+    str | None, typer.Option("--key", envvar="DATADISTILLER_API_KEY", help="The API key, if it asks for one.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -56,11 +59,18 @@ class Client:
     minute); all it sends can be repeated, because the same bytes are the same document. Usable from several threads.
     """
 
-    def __init__(self, url: str, *, patient: bool = False, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        patient: bool = False,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._patient = patient
         try:
-            self._http = httpx.Client(base_url=self.url, headers=authorization(), timeout=60, transport=transport)
+            self._http = httpx.Client(base_url=self.url, headers=authorization(key), timeout=60, transport=transport)
         except httpx.InvalidURL:
             raise errors.RequestError(f"'{url}' is not a URL.", hint="It looks like http://127.0.0.1:8000.") from None
 
@@ -91,12 +101,22 @@ class Client:
 
         return _checked(self._send(send))
 
+    def health(self) -> dict[str, Any]:
+        """GET /health, whether everything is up or not."""
+        answer = self._send(lambda: self._http.get("/health"))
+        return dict(_body(answer) if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else _checked(answer))
+
     def events(self, job: str) -> Iterator[dict[str, Any]]:
-        """The statuses of a job as they change, the current one first, until it is finished.
+        """The statuses of a job as they change, the current one first, until it is finished."""
+        return (state for name, state in self.watch(job) if name)
+
+    def watch(self, job: str, after: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        """What happens to a job, as the event's name and the state: what came after the event with the id ``after``,
+        or all from now on. The name is empty when the server only says that it is still there.
 
         A stream that ends before (the server restarts, say) is taken up where it ended, for ``GONE_SECONDS``.
         """
-        seen = _Seen()
+        seen = _Seen(after)
         while not seen.over:
             reason = None
             try:
@@ -109,7 +129,7 @@ class Client:
                 raise ServerGone(f"The connection to {self.url} broke.") from reason
             time.sleep(1.0)
 
-    def _events_on(self, path: str, seen: _Seen) -> Iterator[dict[str, Any]]:
+    def _events_on(self, path: str, seen: _Seen) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events of one connection, after those seen."""
         headers = {"Last-Event-ID": seen.last} if seen.last else {}
         with self._http.stream("GET", path, headers=headers, timeout=SILENCE_SECONDS) as answer:
@@ -146,18 +166,20 @@ class Client:
 class _Seen:
     """What was heard of a job's events, so that the next connection goes on after it."""
 
-    def __init__(self) -> None:
-        self.last = ""  # the id of the last event that has one
+    def __init__(self, last: str = "") -> None:
+        self.last = last  # the id of the last event that has one
         self.over = False  # nothing will follow
         self.heard_at: float | None = None  # when a stream of this job last ended
 
-    def read(self, answer: httpx.Response) -> Iterator[dict[str, Any]]:
-        """The states in a stream. Raises JobNotFound if the document was deleted."""
+    def read(self, answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The names and states in a stream. Raises JobNotFound if the document was deleted."""
         self.over = answer.status_code == 204
         name = number = ""
         for line in answer.iter_lines():
             field, _, value = line.partition(": ")
-            if field == "event":
+            if line.startswith(":"):
+                yield "", {}
+            elif field == "event":
                 name = value
             elif field == "id":
                 number = value
@@ -167,12 +189,12 @@ class _Seen:
                 state = json.loads(value)
                 self.last, number = number or self.last, ""
                 self.over = state["status"] in FINISHED
-                yield state
+                yield name or "message", state
 
 
-def authorization() -> dict[str, str]:
-    """The header with the API key of the settings, if there is one."""
-    key = configuration.load().api_key.get_secret_value()
+def authorization(key: str | None = None) -> dict[str, str]:
+    """The header with this API key, or that of the settings, if there is one."""
+    key = key or configuration.load().api_key.get_secret_value()
     if not key:
         return {}
     if not re.fullmatch("[!-~]+", key):
@@ -190,10 +212,7 @@ def retry_after(answer: httpx.Response) -> float | None:
 
 def _checked(answer: httpx.Response) -> Any:
     if answer.is_success:
-        try:
-            return answer.json() if answer.content else None
-        except ValueError as error:
-            raise errors.RequestError("The server's answer is no JSON.", hint="Is it a DataDistiller?") from error
+        return _body(answer) if answer.content else None
     try:
         problem = answer.json()
         kind = errors.JobNotFound if problem["code"] == errors.JobNotFound.code else errors.RequestError
@@ -202,3 +221,10 @@ def _checked(answer: httpx.Response) -> Any:
         raise errors.RequestError(
             f"The server answered {answer.status_code} without an explanation.", hint="Is it a DataDistiller?"
         ) from error
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise errors.RequestError("The server's answer is no JSON.", hint="Is it a DataDistiller?") from error

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from datadistiller import errors
-from datadistiller.cli import ask, client, documents, evaluate, ingest, keys, operations, serve, up
+from datadistiller.cli import ask, client, documents, evaluate, ingest, keys, operations, serve, up, verify
 
 EXIT_ERROR = 1
 EXIT_NO_SERVER = 2
@@ -32,6 +32,7 @@ app.command("doctor")(operations.doctor)
 app.add_typer(operations.dead_letters, name="dead-letters")
 app.add_typer(keys.keys, name="keys")
 app.command("rebuild-index")(operations.rebuild_index)
+app.command("verify")(verify.command)
 app.command("evaluate")(evaluate.command)
 app.command("settings")(operations.settings)
 app.command("version")(operations.version)
