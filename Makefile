@@ -7,15 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
-.PHONY: up test lint bench lock clean help
+.PHONY: up test lint bench lock clean help services services-stop services-status services-logs
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 18
 
 up: $(VENV)/.run-stamp ## set up and run everything on this machine: make up PORT=8000 DATA_DIR=.data
 	@exec $(BIN)/datadistiller up --data-dir "$(DATA_DIR)" --port $(PORT)
 
 test: lint ## set up and run every test
+	@$(BIN)/python -m tools.services install || true # tests without a server skip, and fail with CI set
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test-stamp ## style, types, layers
@@ -23,6 +24,18 @@ lint: $(VENV)/.test-stamp ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+services: $(VENV)/.run-stamp ## start Kafka, MinIO, OpenSearch, PostgreSQL without Docker: make services NAMES="kafka minio"
+	@$(BIN)/python -m tools.services start $(NAMES)
+
+services-stop: $(VENV)/.run-stamp ## stop them; their data stays in .services/run
+	@$(BIN)/python -m tools.services stop $(NAMES)
+
+services-status: $(VENV)/.run-stamp ## what runs, on which port, with how much memory
+	@$(BIN)/python -m tools.services status $(NAMES) || true
+
+services-logs: $(VENV)/.run-stamp ## the end of each log
+	@$(BIN)/python -m tools.services logs $(NAMES)
 
 bench: $(VENV)/.test-stamp ## measure what the README publishes (nothing else heavy beside it)
 	$(BIN)/python -m benchmarks.run

@@ -1,4 +1,8 @@
-"""PostgreSQL for the tests: the real server, the wheel's and the oldest one installed, a fresh database per test."""
+"""Real servers for the tests.
+
+PostgreSQL, the wheel's and the oldest one installed, with a fresh database per test; Kafka, MinIO and OpenSearch, each
+started when the first test wants it. A test that kills or wipes takes a server of its own: ``tests.services.own``.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,14 @@ import pytest
 from datadistiller.store.database import Database
 from datadistiller.store.embedded import EmbeddedPostgres
 from datadistiller.store.migrate import migrate
+from tests import services
 from tests.contracts.store_kit import Kit
+from tools.services.kafka import KafkaServer
+from tools.services.minio import MinioServer
+from tools.services.opensearch import OpenSearchServer
+from tools.services.postgres import system_binaries
 
 TEMPLATE = "dd_template"
-
-
-def installed_servers() -> list[Path]:
-    """Folders of the PostgreSQL programs the system has, oldest version first."""
-    found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
-    return sorted((path.parent for path in found), key=lambda folder: int(folder.parent.name))
 
 
 @pytest.fixture(scope="session", params=["wheel", "oldest"])
@@ -32,7 +35,7 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a running server with a migrated template database."""
     binaries = None
     if request.param == "oldest":
-        servers = installed_servers()
+        servers = system_binaries()
         if not servers:
             reason = "no PostgreSQL under /usr/lib/postgresql"
             pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -97,3 +100,21 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await db.open()
     yield db
     await db.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """A running broker, shared: give topics names of your own."""
+    yield from services.for_session(KafkaServer)
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[MinioServer]:
+    """A running S3 server, shared: give buckets names of your own."""
+    yield from services.for_session(MinioServer)
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[OpenSearchServer]:
+    """A running OpenSearch, shared: give indexes names of your own."""
+    yield from services.for_session(OpenSearchServer)

@@ -19,7 +19,7 @@ from datadistiller import errors
 
 ACCOUNTS = ("postgres", "daemon", "nobody")  # existing ones are tried in this order
 _PASS = "+dac_read_search"  # capabilities(7): read and enter any folder
-_TRY = 'postgres=$1; cd "$2" && "$postgres" --version >/dev/null && id -u'
+_TRY = 'program=$1; cd "$2" && "$program" --version >/dev/null && id -u'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Runner:
                 os.chown(folder, *self.owner)
 
 
-def runner(programs: Path, folder: Path) -> Runner:
+def runner(programs: Path, folder: Path, program: str = "postgres") -> Runner:
     """How to run the PostgreSQL in ``programs`` on an existing ``folder``. ``errors.SetupError`` if root cannot."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return Runner()
     for candidate in _candidates(folder):
-        if _works(candidate, programs, folder.parent):
+        if _works(candidate, programs / program, folder.parent):
             return candidate
     raise errors.SetupError(
         f"PostgreSQL refuses to run as root, and no other account here can reach both {programs} and {folder}.",
@@ -88,9 +88,9 @@ def _accounts() -> Iterator[tuple[int, int]]:
     return ((known[name].pw_uid, known[name].pw_gid) for name in ACCOUNTS if name in known and known[name].pw_uid)
 
 
-def _works(candidate: Runner, programs: Path, parent: Path) -> bool:
-    """True if the server's program runs this way, does not see itself as root, and reaches the data."""
-    argv = candidate.command("/bin/sh", "-c", _TRY, "sh", str(programs / "postgres"), str(parent))
+def _works(candidate: Runner, program: Path, parent: Path) -> bool:
+    """True if the program runs this way, does not see itself as root, and reaches the data."""
+    argv = candidate.command("/bin/sh", "-c", _TRY, "sh", str(program), str(parent))
     try:
         seen = subprocess.run(argv, capture_output=True, check=False, timeout=20, cwd="/", **candidate.options())
     except (OSError, subprocess.SubprocessError):
