@@ -79,6 +79,7 @@ ROLES = {
     "api": "answers HTTP requests; in embedded mode it holds the search index and follows its change feed",
     "ingest": "reads documents and cuts them into chunks; purges deleted ones",
     "embed": "turns chunks into vectors",
+    "index": "brings changed chunks into a search index outside the API; a second one waits to take over",
     "reaper": "frees the messages of dead workers, sweeps orphans and old records",
 }
 
@@ -86,6 +87,11 @@ ROLES = {
 def stage(name: str) -> StageSpec:
     """The stage of that name; KeyError if there is none."""
     return {spec.name: spec for spec in PIPELINE}[name]
+
+
+def needed_roles(*, index_inside: bool) -> tuple[str, ...]:
+    """The roles without a worker of which documents wait: those of the stages, and ``index`` unless the API has it."""
+    return tuple(dict.fromkeys([*(spec.role for spec in PIPELINE), *(() if index_inside else ("index",))]))
 
 
 def stages_of(role: str) -> tuple[StageSpec, ...]:

@@ -37,7 +37,10 @@ class Settings(BaseSettings):
     database_url: str = Field("embedded:", description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db.")
     objects_url: str = Field("", description="Object store: file:///folder or s3://bucket; empty: DATA_DIR/objects.")
     queue_url: str = Field("postgresql:", description="Queue: 'postgresql:' (rows are claimed in the database).")
-    index_url: str = Field("local:", description="Search index: 'local:' (FAISS and tantivy inside the API process).")
+    index_url: str = Field(
+        "local:",
+        description="Search index: 'local:' (FAISS and tantivy inside the API process) or opensearch[+https]://host:9200[,host2:9200][/prefix].",
+    )
     worker_id: str = Field(
         "", description="Name of this worker in logs, leases and metrics; empty: host and process id."
     )
@@ -76,10 +79,19 @@ class Settings(BaseSettings):
     )
 
     index_commit_ms: int = Field(
-        250, ge=10, description="Shortest time between two commits of the local index, milliseconds."
+        250, ge=10, description="Shortest time between two commits of the index, milliseconds."
     )
     hnsw_threshold: int = Field(
         50_000, ge=100, description="Vectors in the flat segment above which it is sealed as HNSW."
+    )
+    opensearch_user: str = Field("", description="User of OpenSearch; empty: none is needed.")
+    opensearch_password: str = Field("", description="Password of OpenSearch's user.")
+    opensearch_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that OpenSearch's is signed with; empty: those of the system."
+    )
+    opensearch_shards: int = Field(1, ge=1, description="Shards of an index made on OpenSearch; a rebuild applies it.")
+    opensearch_replicas: int = Field(
+        1, ge=0, description="Replicas of an index made on OpenSearch; a rebuild applies it."
     )
 
     @classmethod
@@ -98,6 +110,11 @@ class Settings(BaseSettings):
     def worker_name(self) -> str:
         """The worker's name: WORKER_ID as the contract has it, then the setting, then host and process id."""
         return os.environ.get("WORKER_ID") or self.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def index_inside(self) -> bool:
+        """True if the API holds the search index in its own process."""
+        return self.index_url == "local:"
 
     @property
     def objects(self) -> str:

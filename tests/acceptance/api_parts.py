@@ -21,6 +21,7 @@ from datadistiller.indexing.local import LocalIndex
 from datadistiller.query.answer import Ask
 from datadistiller.query.search import Search
 from datadistiller.runtime.follower import Follower
+from datadistiller.runtime.index_status import InsideStatus
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
@@ -53,7 +54,8 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
         settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
         inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
         accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
-        follower=follower, signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder,
+        index=InsideStatus(index, follower), signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id,
+        embedder=embedder,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)

@@ -30,7 +30,9 @@ def load(**given: Any) -> Settings:
 
 
 def masked(name: str, value: str) -> str:
-    """The value of a setting without a password that a URL may hold."""
+    """The value of a setting without a password, be it all of it or in a URL."""
+    if name.endswith("_password") and value:
+        return "***"
     if name.endswith("_url") and "://" in value and "@" in value:
         scheme, rest = value.split("://", 1)
         user, host = rest.rsplit("@", 1)

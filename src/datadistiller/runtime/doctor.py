@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from datadistiller import errors, objects, pipeline
-from datadistiller.runtime.follower import Follower
+from datadistiller import errors, objects
+from datadistiller.runtime.index_status import IndexState, IndexStatus
 from datadistiller.store.inspection import Inspection
 from datadistiller.store.messages import Messages
 from datadistiller.store.workers import Workers
@@ -45,16 +45,18 @@ class Doctor:
     messages: Messages
     workers: Workers
     objects: objects.ObjectStore
-    follower: Follower
+    index: IndexStatus
+    roles: Sequence[str]  # without a worker of which documents wait
     data_dir: Path
     worker_timeout_seconds: float
     min_free_disk_bytes: int
 
     async def examine(self) -> list[Finding]:
         """All findings, the unfinished jobs last. A part that does not answer is a finding, never an exception."""
-        findings = [self._disk(), self._index(), *await self._objects()]
+        state = await self.index.state()
+        findings = [self._disk(), self._index(state), *await self._objects()]
         try:
-            findings += await self._database()
+            findings += await self._database(state.entries)
             findings += await self._workers()
             findings += await self._queue()
             findings += await self._jobs()
@@ -69,11 +71,9 @@ class Doctor:
             return Finding(Level.ERROR, "disk", sentence, "Uploads are refused until there is more room.")
         return Finding(Level.OK, "disk", sentence)
 
-    def _index(self) -> Finding:
-        state = self.follower.state
+    def _index(self, state: IndexState) -> Finding:
         if state.error is not None:
-            hint = "Jobs wait in 'embedding' until the follower runs again; see the API's log."
-            return Finding(Level.ERROR, "index", f"The index follower does not follow: {state.error}", hint)
+            return Finding(Level.ERROR, "index", f"The index follower does not follow: {state.error}", state.hint)
         if not state.ready:
             return Finding(Level.WARNING, "index", "The index follower is still catching up.", "Wait for /readyz.")
         return Finding(Level.OK, "index", f"The index holds {state.entries} chunks and is {state.lag} changes behind.")
@@ -85,10 +85,10 @@ class Doctor:
             return [Finding(Level.ERROR, "objects", error.message, error.hint)]
         return [Finding(Level.OK, "objects", "The object store answers.")]
 
-    async def _database(self) -> Sequence[Finding]:
+    async def _database(self, held: int) -> Sequence[Finding]:
         version = await self.inspection.version()
         counts = await self.inspection.counts()
-        live, held = await self.inspection.live_chunks(), self.follower.state.entries
+        live = await self.inspection.live_chunks()
         size = counts["database_bytes"] / 1e6
         found = [Finding(Level.OK, "database", f"PostgreSQL {version} answers; the database has {size:.0f} MB.")]
         documents, chunks = counts["documents"], counts["chunks"]
@@ -107,7 +107,7 @@ class Doctor:
         alive = await self.workers.alive(self.worker_timeout_seconds)
         roles = Counter(role for worker in alive for role in worker.role.split(","))
         found = []
-        for role in dict.fromkeys(spec.role for spec in pipeline.PIPELINE):
+        for role in self.roles:
             if roles[role]:
                 found.append(Finding(Level.OK, "workers", f"{roles[role]} {role} worker(s) are alive."))
             else:

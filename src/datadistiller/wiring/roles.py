@@ -23,6 +23,7 @@ from datadistiller.store.models import Models
 from datadistiller.store.workers import Workers
 from datadistiller.wiring.adapters import open_embedder, open_objects, open_source
 from datadistiller.wiring.core import Core, member, open_core
+from datadistiller.wiring.follower import index_loops
 
 
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:
@@ -32,10 +33,11 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
 
 
 async def run_stages(core: Core, heart: heartbeat.Heart, roles: Sequence[str], stop: asyncio.Event) -> None:
-    """Runs the workers of the roles, and the reaper's loops if it is among them, until ``stop`` is set."""
+    """Runs the workers of the roles, and the loops of ``reaper`` and ``index`` if asked for, until ``stop`` is set."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(core.settings))
         runs = _reaper_loops(core, store, stop) if "reaper" in roles else []
+        runs += await index_loops(core, stack, stop) if "index" in roles else []
         flights = Flights(Messages(core.database), core.identity.boot)
         for spec in (spec for role in roles for spec in pipeline.stages_of(role)):
             stage, model_id = await _open_stage(spec, core, store, stack)
