@@ -16,7 +16,7 @@ from datadistiller.indexing import Entry, Index
 from datadistiller.indexing.local import LocalIndex
 from datadistiller.indexing.opensearch import OpenSearchIndex
 from datadistiller.indexing.opensearch_client import Access
-from datadistiller.indexing.opensearch_layout import Shape
+from datadistiller.indexing.opensearch_layout import Content, Shape
 
 DIM = 16
 NAMESPACE = UUID("6f1d8c1e-37a5-4a55-9a0c-0d6f2b1c9e11")
@@ -31,7 +31,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[]
         yield lambda: LocalIndex(tmp_path / "index", DIM, "model-a", hnsw_threshold=100)
         return
     access = Access([request.getfixturevalue("opensearch").url], f"test-{uuid4().hex[:8]}")
-    yield lambda: OpenSearchIndex(access, "model-a", DIM, Shape(replicas=0, refresh_ms=50))
+    yield lambda: OpenSearchIndex(access, Content("model-a", DIM), Shape(replicas=0, refresh_ms=50))
     httpx.delete(f"{access.hosts[0]}/{access.prefix}-*", trust_env=False).raise_for_status()
 
 

@@ -24,10 +24,13 @@ from datadistiller.indexing import opensearch as adapter
 from datadistiller.indexing import opensearch_layout as layout
 from datadistiller.indexing.opensearch import OpenSearchIndex
 from datadistiller.indexing.opensearch_client import Access, Client
-from datadistiller.indexing.opensearch_layout import Names, Shape
+from datadistiller.indexing.opensearch_layout import Content, Names, Shape
 from tests.contracts.opensearch_kit import lose_shard
 from tests.contracts.test_indexing import DIM, best, entry, fill, jobs, vector
 from tools.services.opensearch import OpenSearchServer
+
+CONTENT = Content("model-a", DIM, "me")
+SHAPE = Shape(replicas=0, refresh_ms=50)
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def access(opensearch: OpenSearchServer) -> Iterator[Access]:
 @asynccontextmanager
 async def opened(access: Access, **shape: Any) -> AsyncIterator[OpenSearchIndex]:
     """An index that leads."""
-    index = OpenSearchIndex(access, "model-a", DIM, Shape(**{"replicas": 0, "refresh_ms": 50, **shape}))
+    index = OpenSearchIndex(access, CONTENT, Shape(**{"replicas": 0, "refresh_ms": 50, **shape}))
     if not await index.lead():
         await index.begin_rebuild()
         await index.end_rebuild()
@@ -100,7 +103,7 @@ async def test_a_zombie_s_rebuild_ends_in_nothing(access: Access, index: OpenSea
 
 async def test_two_first_leaders_make_one_index(access: Access) -> None:
     """Neither finds an index; both build one; the slower one is refused, whatever it knew."""
-    first, second = (OpenSearchIndex(access, "model-a", DIM, Shape(replicas=0, refresh_ms=50)) for _ in range(2))
+    first, second = (OpenSearchIndex(access, CONTENT, SHAPE) for _ in range(2))
     assert not await first.lead() and not await second.lead()
     await first.begin_rebuild()
     await second.begin_rebuild()
@@ -222,7 +225,7 @@ async def test_a_part_that_is_missing_is_an_error_until_it_is_given_up(
                 await search
         with pytest.raises(errors.Unavailable, match="missing"):
             await index.lead()
-        impatient = OpenSearchIndex(access, "model-a", DIM, Shape(replicas=0, refresh_ms=50), missing_seconds=0)
+        impatient = OpenSearchIndex(access, CONTENT, SHAPE, missing_seconds=0)
         assert not await impatient.lead()
         await impatient.begin_rebuild()
         await impatient.add([entry(1, "apples")])
@@ -273,9 +276,20 @@ async def test_a_leader_that_died_over_the_barrier_blocks_nobody(access: Access,
         assert await successor.count() == 1
 
 
+async def test_an_index_of_another_database_is_left_alone(access: Access, index: OpenSearchIndex) -> None:
+    await fill(index, [entry(1, "apples")])
+    stranger = OpenSearchIndex(access, Content("model-a", DIM, "somebody else"), Shape(replicas=0))
+    with pytest.raises(errors.SetupError, match="another database") as refused:
+        await stranger.lead()
+    assert "DATADISTILLER_INDEX_URL" in refused.value.hint
+    await fill(index, [entry(2, "apples")])
+    assert await index.count() == 2
+    await stranger.close()
+
+
 async def test_models_do_not_meet(access: Access, index: OpenSearchIndex) -> None:
     await fill(index, [entry(1, "apples")])
-    other = OpenSearchIndex(access, "model-b", DIM, Shape(replicas=0))
+    other = OpenSearchIndex(access, Content("model-b", DIM, "me"), Shape(replicas=0))
     assert not await other.lead()
     await other.begin_rebuild()
     await other.end_rebuild()

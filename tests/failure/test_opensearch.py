@@ -24,7 +24,7 @@ from datadistiller import errors
 from datadistiller.embedding import artifact
 from datadistiller.indexing.opensearch import OpenSearchIndex
 from datadistiller.indexing.opensearch_client import Access
-from datadistiller.indexing.opensearch_layout import Shape
+from datadistiller.indexing.opensearch_layout import Content, Shape
 from datadistiller.runtime import follower as follower_module
 from datadistiller.runtime.follower import Follower
 from datadistiller.runtime.index_status import OutsideStatus, Reporter
@@ -47,6 +47,7 @@ ADMISSION = {
 class ClusterWorld(World):
     """A world whose index is in OpenSearch. ``index`` is the follower's; ``api`` searches as another process does."""
 
+    owner = "me"
     missing_seconds = 3
 
     def __init__(self, db: Database, server: OpenSearchServer, dim: int = DIM, fingerprint: str = "test") -> None:
@@ -56,8 +57,8 @@ class ClusterWorld(World):
         self.api = self._index()
 
     def _index(self) -> OpenSearchIndex:
-        shape = Shape(replicas=0, refresh_ms=50)
-        return OpenSearchIndex(self.access, self.fingerprint, self.dim, shape, missing_seconds=self.missing_seconds)
+        content, shape = Content(self.fingerprint, self.dim, self.owner), Shape(replicas=0, refresh_ms=50)
+        return OpenSearchIndex(self.access, content, shape, missing_seconds=self.missing_seconds)
 
     async def found(self, question: str) -> int:
         return len((await self.api.keyword_search(question, 5000)).numbers)

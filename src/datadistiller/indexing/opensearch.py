@@ -12,7 +12,7 @@ from datadistiller import errors
 from datadistiller.indexing import Hits, questions
 from datadistiller.indexing import opensearch_layout as layout
 from datadistiller.indexing.opensearch_client import Access, Client, Refused
-from datadistiller.indexing.opensearch_layout import Shape
+from datadistiller.indexing.opensearch_layout import Content, Shape
 from datadistiller.indexing.opensearch_writer import MISSING_SECONDS, OpenSearchWriter
 
 #: The most hits of one search (``index.max_result_window``).
@@ -37,13 +37,12 @@ class OpenSearchIndex(OpenSearchWriter):
     def __init__(
         self,
         access: Access,
-        fingerprint: str,
-        dim: int,
+        content: Content,
         shape: Shape | None = None,
         missing_seconds: float = MISSING_SECONDS,
     ) -> None:
         """Raises ``errors.SetupError`` for certificates that cannot be read. Nothing is called before it is needed."""
-        super().__init__(Client(access), fingerprint, dim, shape or Shape(), missing_seconds)
+        super().__init__(Client(access), content, shape or Shape(), missing_seconds)
 
     async def open(self) -> None:
         """Raises ``errors.SetupError`` if the cluster will not do; one that does not answer yet may still start."""

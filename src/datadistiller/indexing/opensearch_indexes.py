@@ -13,7 +13,7 @@ from typing import Any
 from datadistiller import errors
 from datadistiller.indexing import opensearch_layout as layout
 from datadistiller.indexing.opensearch_client import Client, Refused
-from datadistiller.indexing.opensearch_layout import Names, Shape
+from datadistiller.indexing.opensearch_layout import Content, Names, Shape
 
 #: For what the cluster's nodes must agree on, and for writes under way to end, seconds.
 AGREE_SECONDS = 30
@@ -27,16 +27,16 @@ class Found:
     searched: bool  # the alias of searches is on it
     writer: str | None
     epoch: int
+    owner: str  # the id of the database it was made for; empty if it is not laid out as ours
 
 
 class Indexes:
     """What is there for one model. Raises ``errors.Unavailable`` if the cluster does not act, or another was faster."""
 
-    def __init__(self, client: Client, names: Names, fingerprint: str, dim: int, shape: Shape) -> None:
+    def __init__(self, client: Client, names: Names, content: Content, shape: Shape) -> None:
         self._client = client
         self._names = names
-        self._fingerprint = fingerprint
-        self._dim = dim
+        self._content = content
         self._shape = shape
 
     async def survey(self) -> list[Found]:
@@ -51,9 +51,10 @@ class Indexes:
 
     def _found(self, name: str, aliases: Sequence[str], meta: Mapping[str, Any]) -> Found:
         epochs = {alias: epoch for alias in aliases if (epoch := Names.epoch(name, alias)) is not None}
-        usable = layout.ours(meta, self._fingerprint) and len(epochs) == 1
+        usable = meta == self._content.meta and len(epochs) == 1
         writer = next(iter(epochs)) if usable else None
-        return Found(name, self._names.alias in aliases, writer, max(epochs.values(), default=0))
+        owner = str(meta.get("owner", ""))
+        return Found(name, self._names.alias in aliases, writer, max(epochs.values(), default=0), owner)
 
     async def take(self, found: Sequence[Found], epoch: int) -> dict[str, str]:
         """Makes this the one writer of these indexes; returns its aliases by index."""
@@ -93,7 +94,7 @@ class Indexes:
         index = self._names.build()
         writer = Names.writer(index, epoch)
         try:
-            await self._agreed("PUT", f"/{index}", layout.body(self._dim, self._fingerprint, self._shape, writer))
+            await self._agreed("PUT", f"/{index}", layout.body(self._content, self._shape, writer))
         except Refused as refused:
             raise errors.SetupError(
                 f"OpenSearch refuses to make the search index: {refused.status} {refused.kind}.",

@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +69,21 @@ class Names:
         return int(found[1]) if found else None
 
 
-def body(dim: int, fingerprint: str, shape: Shape, writer: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an index holds: vectors of a model, for the chunks of one database."""
+
+    fingerprint: str
+    dim: int
+    owner: str = ""  # the database's id; who only searches need not know it
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the mapping says about it."""
+        return {"format": FORMAT, "model": self.fingerprint, "owner": self.owner}
+
+
+def body(content: Content, shape: Shape, writer: str) -> dict[str, Any]:
     """The request that creates an index for its building: nothing is refreshed before it is asked for."""
     analysis = {
         # Words as the local index has them: runs of letters and digits, lower case, no accents, English stems.
@@ -95,14 +108,14 @@ def body(dim: int, fingerprint: str, shape: Shape, writer: str) -> dict[str, Any
         "replication": {"type": "DOCUMENT"},
         "analysis": analysis,
     }
-    return {"settings": {"index": index}, "mappings": _mappings(dim, fingerprint), "aliases": {writer: {}}}
+    return {"settings": {"index": index}, "mappings": _mappings(content), "aliases": {writer: {}}}
 
 
 def _analyzer(*filters: str) -> dict[str, Any]:
     return {"type": "custom", "tokenizer": "words", "filter": list(filters)}
 
 
-def _mappings(dim: int, fingerprint: str) -> dict[str, Any]:
+def _mappings(content: Content) -> dict[str, Any]:
     method = {
         "name": "hnsw",
         "engine": "lucene",
@@ -111,21 +124,16 @@ def _mappings(dim: int, fingerprint: str) -> dict[str, Any]:
     }
     return {
         "dynamic": "strict",
-        "_meta": {"format": FORMAT, "model": fingerprint},
+        "_meta": content.meta,
         "_source": {"excludes": ["text", "vector"]},
         "properties": {
             "chunk_no": {"type": "long"},
             "chunk_id": {"type": "keyword", "index": False},
             "job_no": {"type": "long"},
             "text": {"type": "text", "analyzer": "text", "search_analyzer": "question", "index_options": "freqs"},
-            "vector": {"type": "knn_vector", "dimension": dim, "method": method},
+            "vector": {"type": "knn_vector", "dimension": content.dim, "method": method},
         },
     }
-
-
-def ours(meta: Mapping[str, Any], fingerprint: str) -> bool:
-    """True if an index with this ``_meta`` can be used as it is."""
-    return meta.get("format") == FORMAT and meta.get("model") == fingerprint
 
 
 def written(entry: Entry, dim: int) -> bytes:

@@ -17,7 +17,7 @@ from datadistiller.indexing import Entry
 from datadistiller.indexing import opensearch_layout as layout
 from datadistiller.indexing.opensearch_client import Client
 from datadistiller.indexing.opensearch_indexes import Found, Indexes
-from datadistiller.indexing.opensearch_layout import Names, Shape
+from datadistiller.indexing.opensearch_layout import Content, Names, Shape
 
 #: A request of a commit holds about so many bytes; so many are under way at once.
 BULK_BYTES = 5_000_000
@@ -47,12 +47,12 @@ class OpenSearchWriter:
     """
 
     def __init__(
-        self, client: Client, fingerprint: str, dim: int, shape: Shape, missing_seconds: float = MISSING_SECONDS
+        self, client: Client, content: Content, shape: Shape, missing_seconds: float = MISSING_SECONDS
     ) -> None:
         self._client = client
-        self._names = Names.of(client.access.prefix, fingerprint)
-        self._indexes = Indexes(client, self._names, fingerprint, dim, shape)
-        self._dim = dim
+        self._content = content
+        self._names = Names.of(client.access.prefix, content.fingerprint)
+        self._indexes = Indexes(client, self._names, content, shape)
         self._missing_seconds = missing_seconds
         self._missing_since: float | None = None
         self._staged: dict[int, Entry | None] = {}
@@ -65,9 +65,10 @@ class OpenSearchWriter:
 
     async def lead(self) -> bool:
         """Takes the indexes over. Raises ``errors.Unavailable`` while a part of the one in use is missing, for some
-        minutes: it may come back."""
+        minutes: it may come back; and ``errors.SetupError`` if they belong to another database."""
         self._staged, self._serving, self._building = {}, None, None
         self._known = await self._indexes.survey()
+        self._refuse_strangers()
         self._epoch = max([time.time_ns() // 1_000_000, *(1 + each.epoch for each in self._known)])
         self._commits = 0
         self._mine = await self._indexes.take(self._known, self._epoch)
@@ -76,6 +77,15 @@ class OpenSearchWriter:
                 await self._indexes.drain(each.name)
                 self._serving = each.name
         return self._serving is not None
+
+    def _refuse_strangers(self) -> None:
+        """Two databases with one index would each delete what the other has written."""
+        for each in self._known:
+            if each.owner not in ("", self._content.owner):
+                raise errors.SetupError(
+                    f"The search index '{each.name}' belongs to another database.",
+                    hint="Give this one a name: DATADISTILLER_INDEX_URL=opensearch://host/NAME; or delete that index.",
+                )
 
     async def _whole(self, index: str) -> bool:
         if await self._indexes.whole(index):
@@ -191,7 +201,7 @@ class OpenSearchWriter:
         for number, entry in self._staged.items():
             action = "delete" if entry is None else "index"
             head = {action: {"_id": str(number), "version": version, "version_type": "external_gte"}}
-            added = [json.dumps(head).encode()] + ([] if entry is None else [layout.written(entry, self._dim)])
+            added = [json.dumps(head).encode()] + ([] if entry is None else [layout.written(entry, self._content.dim)])
             lines += added
             size += sum(map(len, added))
             count += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from datadistiller.store.changes import LOCK_KEY
 from datadistiller.store.database import Database
@@ -58,4 +59,12 @@ class Followers:
         """What is known of the leading follower."""
         async with self._db.connection() as conn:
             row = await (await conn.execute(self._sql["state"])).fetchone()
-        return FollowerRow(**row) if row else FollowerRow("", "", None, None)
+        assert row is not None
+        return FollowerRow(**row)
+
+    async def database_id(self) -> UUID:
+        """Names this database, and what is restored from it, in a search index that others could write to."""
+        async with self._db.connection() as conn:
+            row = await (await conn.execute(self._sql["owner"])).fetchone()
+        assert row is not None
+        return UUID(str(row["owner"]))

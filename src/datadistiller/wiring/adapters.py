@@ -53,15 +53,15 @@ def model_in_use() -> tuple[str, int]:
 
 
 @asynccontextmanager
-async def open_index(settings: Settings, fingerprint: str, dim: int) -> AsyncIterator[indexing.Index]:
-    """The search index of the settings, for the vectors of that model."""
+async def open_index(settings: Settings, fingerprint: str, dim: int, owner: str = "") -> AsyncIterator[indexing.Index]:
+    """The search index of the settings, for the vectors of that model. Who writes to a shared one names its owner."""
     if settings.index_inside:
         from datadistiller.indexing.local import LocalIndex
 
         folder = settings.data_dir.resolve() / "index"
         index: indexing.Index = LocalIndex(folder, dim, fingerprint, settings.hnsw_threshold)
     elif settings.index_url.startswith(("opensearch://", "opensearch+https://")):
-        index = await _open_opensearch(settings, fingerprint, dim)
+        index = await _open_opensearch(settings, fingerprint, dim, owner)
     else:
         known = "'local:', 'opensearch://...', 'opensearch+https://...'"
         raise _unknown("search index", "DATADISTILLER_INDEX_URL", settings.index_url, known)
@@ -71,16 +71,16 @@ async def open_index(settings: Settings, fingerprint: str, dim: int) -> AsyncIte
         await index.close()
 
 
-async def _open_opensearch(settings: Settings, fingerprint: str, dim: int) -> indexing.Index:
+async def _open_opensearch(settings: Settings, fingerprint: str, dim: int, owner: str) -> indexing.Index:
     from datadistiller.indexing.opensearch import OpenSearchIndex
     from datadistiller.indexing.opensearch_client import Access
-    from datadistiller.indexing.opensearch_layout import Shape
+    from datadistiller.indexing.opensearch_layout import Content, Shape
 
     access = Access.parse(
         settings.index_url, settings.opensearch_user, settings.opensearch_password, settings.opensearch_ca_file
     )
     shape = Shape(settings.opensearch_shards, settings.opensearch_replicas, settings.index_commit_ms)
-    index = OpenSearchIndex(access, fingerprint, dim, shape)
+    index = OpenSearchIndex(access, Content(fingerprint, dim, owner), shape)
     try:
         await index.open()
     except BaseException:

@@ -38,8 +38,10 @@ async def index_loops(core: Core, stack: AsyncExitStack, stop: asyncio.Event) ->
         )
     fingerprint, dim = model_in_use()
     model_id = await Models(core.database).activate(fingerprint, dim)
-    index = await stack.enter_async_context(open_index(core.settings, fingerprint, dim))
+    followers = Followers(core.database)
+    owner = str(await followers.database_id())
+    index = await stack.enter_async_context(open_index(core.settings, fingerprint, dim, owner))
     follower = make_follower(core, index, model_id)
     patience = core.settings.worker_timeout_seconds
-    reporter = Reporter(follower, Followers(core.database), core.identity.worker_id, patience)
+    reporter = Reporter(follower, followers, core.identity.worker_id, patience)
     return [follower.run(stop), reporter.run(stop)]

@@ -1,14 +1,16 @@
 -- name: report
 -- The leading follower says how it stands, and is told of requests to build the index anew.
-INSERT INTO followers AS f (name, worker_id, position, error, rebuilt, seen_at)
-VALUES ('index', %(worker_id)s, %(position)s, %(error)s, %(rebuilt)s, now())
-ON CONFLICT (name) DO UPDATE SET worker_id = excluded.worker_id, position = excluded.position, error = excluded.error,
-    rebuilt = greatest(f.rebuilt, excluded.rebuilt), seen_at = excluded.seen_at
-RETURNING asked, rebuilt;
+UPDATE followers SET worker_id = %(worker_id)s, position = %(position)s, error = %(error)s,
+    rebuilt = greatest(rebuilt, %(rebuilt)s), seen_at = now()
+WHERE name = 'index' RETURNING asked, rebuilt;
 
 -- name: ask
 -- Asks for the index to be built anew.
-INSERT INTO followers AS f (name, asked) VALUES ('index', 1) ON CONFLICT (name) DO UPDATE SET asked = f.asked + 1;
+UPDATE followers SET asked = asked + 1 WHERE name = 'index';
+
+-- name: owner
+-- What names this database in the index.
+SELECT owner FROM followers WHERE name = 'index';
 
 -- name: state
 -- What the leading follower said last.
