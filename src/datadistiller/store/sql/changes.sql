@@ -18,7 +18,8 @@ FROM span LEFT JOIN page ON true ORDER BY page.xid, page.n;
 SELECT c.chunk_no, c.chunk_id, c.status = 'pending' AS pending
 FROM document_chunks c JOIN document_jobs j USING (job_id)
 JOIN chunk_vectors v ON v.chunk_no = c.chunk_no AND v.model_id = %(model)s
-WHERE c.chunk_no >= %(first)s AND j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')
+WHERE c.chunk_no >= %(first)s AND v.chunk_no >= %(first)s -- said twice: a merge would read all vectors before that
+  AND j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')
 ORDER BY c.chunk_no LIMIT %(limit)s;
 
 -- name: read
