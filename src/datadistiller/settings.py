@@ -86,8 +86,8 @@ class Settings(BaseSettings):
     )
     opensearch_user: str = Field("", description="User of OpenSearch; empty: none is needed.")
     opensearch_password: str = Field("", description="Password of OpenSearch's user.")
-    opensearch_ca_file: Path | None = Field(
-        None, description="Certificates (PEM) that OpenSearch's is signed with; empty: those of the system."
+    opensearch_ca_file: str = Field(
+        "", description="Certificates (PEM) that OpenSearch's is signed with; empty: those of the system."
     )
     opensearch_shards: int = Field(1, ge=1, description="Shards of an index made on OpenSearch; a rebuild applies it.")
     opensearch_replicas: int = Field(

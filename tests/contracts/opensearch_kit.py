@@ -30,9 +30,9 @@ async def lose_shard(server: OpenSearchServer, index: str) -> Path:
     return away
 
 
-async def bring_shard(server: OpenSearchServer, index: str, away: Path) -> None:
-    """Puts it back, as a node does that comes back."""
-    await call(server, "POST", f"/{index}/_close")
+async def bring_shard(server: OpenSearchServer, away: Path) -> None:
+    """Its node comes back with it."""
+    await server.kill()
     await asyncio.to_thread(shutil.rmtree, away.with_name("0"), ignore_errors=True)
     await asyncio.to_thread(away.rename, away.with_name("0"))
-    await call(server, "POST", f"/{index}/_open?wait_for_active_shards=0")
+    await server.start()

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 from datadistiller import embedding, errors, indexing, objects, pipeline, queueing
@@ -76,9 +77,8 @@ async def _open_opensearch(settings: Settings, fingerprint: str, dim: int, owner
     from datadistiller.indexing.opensearch_client import Access
     from datadistiller.indexing.opensearch_layout import Content, Shape
 
-    access = Access.parse(
-        settings.index_url, settings.opensearch_user, settings.opensearch_password, settings.opensearch_ca_file
-    )
+    ca_file = Path(settings.opensearch_ca_file) if settings.opensearch_ca_file else None
+    access = Access.parse(settings.index_url, settings.opensearch_user, settings.opensearch_password, ca_file)
     shape = Shape(settings.opensearch_shards, settings.opensearch_replicas, settings.index_commit_ms)
     index = OpenSearchIndex(access, Content(fingerprint, dim, owner), shape)
     try:
