@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -20,9 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import Row
-from datadistiller.indexing import Entry
+from datadistiller.indexing import Entry, Index
 from datadistiller.indexing import local_vectors as vectors
 from datadistiller.indexing.local import LocalIndex
+
+#: Recall@10 under a filter.
+Recalled = Callable[[NDArray[np.int64] | None], Awaitable[float]]
 
 DIM = 384
 CHUNKS_PER_JOB = 20
@@ -82,7 +86,7 @@ def memory() -> float:
     return int(fields["Pss_Anon"].split()[0]) / 1000
 
 
-async def fill(index: LocalIndex, material: Material, first: int, count: int, group: int) -> tuple[float, float]:
+async def fill(index: Index, material: Material, first: int, count: int, group: int) -> tuple[float, float]:
     """Adds chunks in commits of ``group``; wall and CPU milliseconds per chunk."""
     wall = cpu = 0.0
     for at in range(first, first + count, group):
@@ -107,8 +111,8 @@ async def recall(index: LocalIndex, material: Material, allowed: NDArray[np.int6
     return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(truth, found, strict=True)]))
 
 
-async def searches(index: LocalIndex, material: Material, jobs: int, what: str) -> list[Row]:
-    """Latencies: vector, keyword, both at once, alone and under filters."""
+async def searches(index: Index, material: Material, jobs: int, what: str, recalled: Recalled) -> list[Row]:
+    """Latencies: vector, keyword, both at once, alone and under filters; and the recall."""
     rows = []
     every = np.arange(jobs, dtype=np.int64)
     half = every[::2]
@@ -132,7 +136,7 @@ async def searches(index: LocalIndex, material: Material, jobs: int, what: str) 
             p50, p95 = await latency(search)
             rows.append(Row(f"{what}: {kind}{name}", "p50 < 15 ms", f"p50 {p50:.2f} ms, p95 {p95:.2f} ms", p50 < 15))
     for name, allowed in {"": None, ", half": half}.items():
-        found = await recall(index, material, allowed)
+        found = await recalled(allowed)
         rows.append(Row(f"{what}: recall@10{name}", ">= 0.98", f"{found:.4f}", found >= 0.98))
     return rows
 
@@ -154,7 +158,8 @@ async def run(chunks: int, folder: Path) -> list[Row]:
     flat = sum(part.entries for part in index._view.parts if not part.sealed)
     rows.append(Row("sealed segments", "", f"{', '.join(shape) or 'none'}; {flat} rows not sealed"))
     rows.append(Row("private memory", "", f"{memory() - before:.0f} MB"))
-    rows += await searches(index, material, chunks // CHUNKS_PER_JOB, f"{chunks} chunks")
+    recalled = partial(recall, index, material)
+    rows += await searches(index, material, chunks // CHUNKS_PER_JOB, f"{chunks} chunks", recalled)
     at = chunks
     for group, count in ((10, 500), (25, 1000), (100, 2000)):
         wall, cpu = await fill(index, material, at, count, group)

@@ -1,8 +1,9 @@
 """``python -m benchmarks.retrieval [NAME ...]``: search quality on public test collections, in this process.
 
 Names are folders of DATADISTILLER_DATA/retrieval; without names those the fusion was chosen on and those held out.
-``--answers`` measures extractive answers instead: whether their sentences hold the gold answer, and how often
-questions whose documents are not there are refused. Vectors are kept in the temporary folder between runs.
+``--index-url opensearch://...`` measures on that instead of the local index. ``--answers`` measures extractive answers
+instead: whether their sentences hold the gold answer, and how often questions whose documents are not there are
+refused. Vectors are kept in the temporary folder between runs.
 
 Everything from chunking to the answer is the product's own code; only PostgreSQL is left out.
 """
@@ -16,7 +17,8 @@ import json
 import random
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +31,14 @@ from benchmarks.harness import DATA
 from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
-from datadistiller.indexing import Entry
-from datadistiller.indexing.local import LocalIndex
+from datadistiller.indexing import Entry, Index
 from datadistiller.model import Block, BlockKind, Mode, Page, ParsedDocument, Passage
 from datadistiller.query import evaluation
 from datadistiller.query.answer import Ask
 from datadistiller.query.search import Search
 from datadistiller.settings import Settings
 from datadistiller.store.chunks import Chunks
+from datadistiller.wiring.adapters import open_index
 
 CHOSEN_ON = ("scifact_train", "med", "time")
 HELD_OUT = ("cranfield", "cisi", "cacm", "squad2", "xquad_en", "xquad_de", "xquad_es")
@@ -44,6 +46,7 @@ ANSWERED = ("squad2", "xquad_en", "xquad_de", "xquad_es")
 FOREIGN = ("cranfield", "med", "scifact_train", "cisi")
 #: nDCG@10 of the best peer's hybrid search on the same model.
 BARS = {"scifact_train": 0.714, "cranfield": 0.427}
+COMMIT_CHUNKS = 2048
 CACHE = Path(tempfile.gettempdir()) / "datadistiller-retrieval"
 NAMESPACE = UUID(int=0)
 
@@ -74,7 +77,7 @@ class World:
     numbers: dict[str, int]  # job numbers by document id
     body_at: dict[str, int]  # where a document's own text starts in its page
     chunks: MemoryChunks
-    index: LocalIndex
+    index: Index
     ask: Ask
 
 
@@ -104,10 +107,11 @@ def embedded(name: str, embedder: OnnxEmbedder, texts: Sequence[str]) -> NDArray
     return np.load(file)
 
 
-async def build(name: str, folder: Path, embedder: OnnxEmbedder) -> World:
-    """Takes a collection in."""
+@asynccontextmanager
+async def built(name: str, settings: Settings, embedder: OnnxEmbedder) -> AsyncIterator[World]:
+    """A collection that was taken in."""
     data = evaluation.read_collection(DATA / "retrieval" / name)
-    chunker = Chunker(WordpieceTokenizer(), Settings().chunk_tokens)
+    chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
     chunks, found = MemoryChunks(), []
     documents, numbers, body_at = {}, {}, {}
     for job_no, document in enumerate(data.documents, 1):
@@ -116,8 +120,6 @@ async def build(name: str, folder: Path, embedder: OnnxEmbedder) -> World:
         documents[job_id], numbers[document.doc_id] = document.doc_id, job_no
         found += [(job_no, job_id, chunk) for chunk in chunker.chunk(job_id, content, "document.md")]
     vectors = embedded(name, embedder, [chunk.indexed_text for _, _, chunk in found])
-    index = LocalIndex(folder / name, embedder.dim, embedder.fingerprint)
-    await index.open()
     entries = []
     for number, (job_no, job_id, chunk) in enumerate(found, 1):
         entries.append(Entry(number, chunk.chunk_id, job_no, vectors[number - 1], chunk.context, chunk.text))
@@ -125,10 +127,21 @@ async def build(name: str, folder: Path, embedder: OnnxEmbedder) -> World:
             number, chunk.chunk_id, job_id, documents[job_id], name, {}, chunk.page, "", chunk.start, chunk.end,
             chunk.text, chunk.context, 0.0,
         )  # fmt: skip
-    await index.add(entries)
-    await index.commit()
-    ask = Ask(Search(index, chunks, embedder))
-    return World(name, data, documents, numbers, body_at, chunks, index, ask)
+    async with open_index(settings, embedder.fingerprint, embedder.dim) as index:
+        if not await index.lead():
+            await index.begin_rebuild()
+            await index.end_rebuild()
+        for at in range(0, len(entries), COMMIT_CHUNKS):
+            await index.add(entries[at : at + COMMIT_CHUNKS])
+            await index.commit()
+        ask = Ask(Search(index, chunks, embedder))
+        yield World(name, data, documents, numbers, body_at, chunks, index, ask)
+
+
+def settings_for(name: str, folder: Path, index_url: str) -> Settings:
+    """The settings of a collection's own index."""
+    url = index_url if index_url == "local:" else f"{index_url}/bench-{name.replace('_', '-')}"
+    return Settings(data_dir=folder / name, index_url=url, opensearch_replicas=0)
 
 
 async def quality(world: World, mode: Mode) -> dict[str, float]:
@@ -145,21 +158,20 @@ async def quality(world: World, mode: Mode) -> dict[str, float]:
     return {**metrics, "p50_ms": evaluation.percentile(took, 0.5), "p95_ms": evaluation.percentile(took, 0.95)}
 
 
-async def search_table(names: Sequence[str], folder: Path, embedder: OnnxEmbedder) -> None:
+async def search_table(names: Sequence[str], folder: Path, index_url: str, embedder: OnnxEmbedder) -> None:
     """Prints a line for each collection and mode."""
     columns = ("ndcg@10", "recall@5", "recall@10", "recall@100", "mrr@10", "p50_ms", "p95_ms")
     print(f"{'collection':16}{'mode':9}" + "".join(f"{column:>12}" for column in columns) + "  bar (nDCG@10)")
     for name in names:
-        world = await build(name, folder, embedder)
-        for mode in (Mode.VECTOR, Mode.KEYWORD, Mode.HYBRID):
-            found = await quality(world, mode)
-            figures = "".join(
-                f"{found[column]:12.2f}" if "ms" in column else f"{found[column]:12.4f}" for column in columns
-            )
-            bar = BARS.get(name) if mode is Mode.HYBRID else None
-            verdict = "" if bar is None else f"  {bar} {'reached' if found['ndcg@10'] > bar else 'missed'}"
-            print(f"{name:16}{mode.value:9}{figures}{verdict}", flush=True)
-        await world.index.close()
+        async with built(name, settings_for(name, folder, index_url), embedder) as world:
+            for mode in (Mode.VECTOR, Mode.KEYWORD, Mode.HYBRID):
+                found = await quality(world, mode)
+                figures = "".join(
+                    f"{found[column]:12.2f}" if "ms" in column else f"{found[column]:12.4f}" for column in columns
+                )
+                bar = BARS.get(name) if mode is Mode.HYBRID else None
+                verdict = "" if bar is None else f"  {bar} {'reached' if found['ndcg@10'] > bar else 'missed'}"
+                print(f"{name:16}{mode.value:9}{figures}{verdict}", flush=True)
 
 
 def gold(name: str) -> dict[str, dict[str, Any]]:
@@ -210,7 +222,7 @@ async def refused_foreign(world: World, questions: Sequence[str]) -> float:
     return statistics.fmean([not (await world.ask.ask(question)).answered for question in questions])
 
 
-async def answer_table(names: Sequence[str], folder: Path, embedder: OnnxEmbedder) -> None:
+async def answer_table(names: Sequence[str], folder: Path, index_url: str, embedder: OnnxEmbedder) -> None:
     """Prints how good extractive answers are, and how well questions without an answer are told."""
     pick = random.Random(11)
     foreign = []
@@ -218,17 +230,17 @@ async def answer_table(names: Sequence[str], folder: Path, embedder: OnnxEmbedde
         questions = evaluation.read_collection(DATA / "retrieval" / name).queries.values()
         foreign += pick.sample(list(questions), min(60, len(questions)))
     for name in names:
-        world, truth = await build(name, folder, embedder), gold(name)
-        possible = [query for query, record in truth.items() if not record.get("is_impossible")]
-        asked = pick.sample(possible, min(600, len(possible)))
-        print(name, {key: round(value, 3) for key, value in (await answered_well(world, asked, truth)).items()})
-        print(f"  refused, all documents on the subject left out: {await refused(world, asked[:300], truth):.3f}")
-        print(f"  refused, questions on something else: {await refused_foreign(world, foreign):.3f}")
-        impossible = [query for query, record in truth.items() if record.get("is_impossible")][:600]
-        if impossible:
-            trick = await refused_foreign(world, [world.data.queries[query] for query in impossible])
-            print(f"  refused, trick questions worded like the text: {trick:.3f}", flush=True)
-        await world.index.close()
+        truth = gold(name)
+        async with built(name, settings_for(name, folder, index_url), embedder) as world:
+            possible = [query for query, record in truth.items() if not record.get("is_impossible")]
+            asked = pick.sample(possible, min(600, len(possible)))
+            print(name, {key: round(value, 3) for key, value in (await answered_well(world, asked, truth)).items()})
+            print(f"  refused, all documents on the subject left out: {await refused(world, asked[:300], truth):.3f}")
+            print(f"  refused, questions on something else: {await refused_foreign(world, foreign):.3f}")
+            impossible = [query for query, record in truth.items() if record.get("is_impossible")][:600]
+            if impossible:
+                trick = await refused_foreign(world, [world.data.queries[query] for query in impossible])
+                print(f"  refused, trick questions worded like the text: {trick:.3f}", flush=True)
 
 
 def main() -> None:
@@ -236,13 +248,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--answers", action="store_true", help="measure answers instead of rankings")
+    parser.add_argument("--index-url", default="local:", help="the index to measure on, as DATADISTILLER_INDEX_URL")
     arguments = parser.parse_args()
     embedder = OnnxEmbedder()
+    table, names = (answer_table, ANSWERED) if arguments.answers else (search_table, CHOSEN_ON + HELD_OUT)
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.answers:
-            asyncio.run(answer_table(arguments.names or ANSWERED, Path(folder), embedder))
-        else:
-            asyncio.run(search_table(arguments.names or CHOSEN_ON + HELD_OUT, Path(folder), embedder))
+        asyncio.run(table(arguments.names or names, Path(folder), arguments.index_url, embedder))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ ROLES = {
     "ingest": "reads documents and cuts them into chunks; purges deleted ones",
     "embed": "turns chunks into vectors",
     "relay": "publishes messages and document events to a broker; only with one, see DATADISTILLER_QUEUE_URL",
+    "index": "brings changed chunks into a search index outside the API; a second one waits to take over",
     "reaper": "frees the messages of dead workers, sweeps orphans and old records",
 }
 
@@ -98,6 +99,12 @@ ROLES = {
 def stage(name: str) -> StageSpec:
     """The stage of that name; KeyError if there is none."""
     return {spec.name: spec for spec in PIPELINE}[name]
+
+
+def needed_roles(*, broker: bool, index_inside: bool) -> tuple[str, ...]:
+    """The roles without which documents wait, besides ``api``: of the stages, and for services outside."""
+    more = (*(("relay",) if broker else ()), *(() if index_inside else ("index",)))
+    return tuple(dict.fromkeys([*(spec.role for spec in PIPELINE), *more]))
 
 
 def stages_of(role: str) -> tuple[StageSpec, ...]:
@@ -110,8 +117,3 @@ def topics() -> tuple[Topic, ...]:
     work = [Topic(spec.topic, spec.partitions, WORK_HOURS) for spec in PIPELINE]
     dead = [Topic(spec.dead_letter_topic, 1, TOLD_HOURS) for spec in PIPELINE]
     return (*work, *dead, Topic(EVENTS_TOPIC, EVENTS_PARTITIONS, TOLD_HOURS))
-
-
-def needed_roles(*, broker: bool) -> tuple[str, ...]:
-    """The roles without which documents wait, besides ``api``."""
-    return (*dict.fromkeys(spec.role for spec in PIPELINE), *(("relay",) if broker else ()))

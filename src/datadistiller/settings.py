@@ -52,7 +52,9 @@ class Settings(BaseSettings):
         description="Queue: 'postgresql:' (rows are claimed in the database) or kafka://host:port[,host:port].",
     )
     index_url: str = Field(
-        "local:", repr=False, description="Search index: 'local:' (FAISS and tantivy inside the API process)."
+        "local:",
+        repr=False,
+        description="Search index: 'local:' (FAISS and tantivy inside the API process) or opensearch[+https]://host:9200[,host2:9200][/prefix].",
     )
     require_key: Literal["auto", "always"] = Field(
         "auto", description="Whether requests need an API key: 'auto' (unless it listens on loopback) or 'always'."
@@ -151,10 +153,19 @@ class Settings(BaseSettings):
     kafka_key_file: str = Field("", description="PEM file with our certificate's key.")
 
     index_commit_ms: int = Field(
-        250, ge=10, description="Shortest time between two commits of the local index, milliseconds."
+        250, ge=10, description="Shortest time between two commits of the index, milliseconds."
     )
     hnsw_threshold: int = Field(
         50_000, ge=100, description="Vectors in the flat segment above which it is sealed as HNSW."
+    )
+    opensearch_user: str = Field("", description="User of OpenSearch; empty: none is needed.")
+    opensearch_password: str = Field("", description="Password of OpenSearch's user.")
+    opensearch_ca_file: str = Field(
+        "", description="Certificates (PEM) that OpenSearch's is signed with; empty: those of the system."
+    )
+    opensearch_shards: int = Field(1, ge=1, description="Shards of an index made on OpenSearch; a rebuild applies it.")
+    opensearch_replicas: int = Field(
+        1, ge=0, description="Replicas of an index made on OpenSearch; a rebuild applies it."
     )
 
     @classmethod
@@ -179,6 +190,11 @@ class Settings(BaseSettings):
     def key_required(self) -> bool:
         """Whether the API answers only requests with a key."""
         return self.require_key == "always" or not is_loopback(self.host)
+
+    @property
+    def index_inside(self) -> bool:
+        """True if the API holds the search index in its own process."""
+        return self.index_url == "local:"
 
     @property
     def objects(self) -> str:

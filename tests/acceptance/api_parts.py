@@ -22,6 +22,7 @@ from datadistiller.objects.local import LocalObjects
 from datadistiller.query.answer import Ask
 from datadistiller.query.search import Search
 from datadistiller.runtime.follower import Follower
+from datadistiller.runtime.index_status import InsideStatus
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
@@ -56,7 +57,8 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
         inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
         keys=ApiKeys(database),
         accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
-        follower=follower, signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder,
+        index=InsideStatus(index, follower), signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id,
+        embedder=embedder,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)

@@ -131,7 +131,7 @@ class Kit:
 
     async def position(self) -> str:
         """The feed's position of now."""
-        return (await self.changes.live(self.model_id)).position
+        return str((await self.rows("SELECT pg_current_snapshot()::text AS position"))[0]["position"])
 
     async def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Any rows, for looking behind the store's back."""

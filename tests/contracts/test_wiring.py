@@ -16,7 +16,13 @@ SECRET = "hunter2"
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [("database_url", "embed"), ("objects_url", "ingest"), ("queue_url", "embed"), ("index_url", "api")],
+    [
+        ("database_url", "embed"),
+        ("objects_url", "ingest"),
+        ("queue_url", "embed"),
+        ("index_url", "api"),
+        ("index_url", "index"),
+    ],
 )
 async def test_an_unknown_scheme_names_the_known_ones(name: str, role: str, tmp_path: Path, database_url: str) -> None:
     given = {"data_dir": tmp_path, "database_url": database_url, "port": 0, name: f"carrier-pigeon://me:{SECRET}@host"}
@@ -25,6 +31,12 @@ async def test_an_unknown_scheme_names_the_known_ones(name: str, role: str, tmp_
     assert "'carrier-pigeon'" in refused.value.message
     assert f"DATADISTILLER_{name.upper()}" in refused.value.hint
     assert SECRET not in refused.value.message + refused.value.hint
+
+
+async def test_an_index_inside_the_api_has_no_worker(tmp_path: Path, database_url: str) -> None:
+    with pytest.raises(errors.SetupError) as refused:
+        await serve.run(Settings(data_dir=tmp_path, database_url=database_url), ["index"])
+    assert "'index'" in refused.value.message and "opensearch://" in refused.value.hint
 
 
 async def test_told_to_stop_before_the_database_is_there(tmp_path: Path) -> None:

@@ -6,152 +6,45 @@ No workers run: ``World`` settles the messages of a document as they would.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import shutil
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import UUID
 
-import numpy as np
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datadistiller import errors, messages, model
+from datadistiller import model
 from datadistiller.indexing.local import LocalIndex
 from datadistiller.indexing.local_keywords import Keywords
 from datadistiller.runtime import follower as follower_module
-from datadistiller.runtime.follower import Follower
 from datadistiller.store.changes import LOCK_KEY, Changes
 from datadistiller.store.database import Database
-from datadistiller.store.jobs import Jobs, NewJob
-from datadistiller.store.messages import Limits, Messages
-from datadistiller.store.models import Models
-from datadistiller.store.signals import CHANGES, Notifier, Signals
-
-DIM = 16
-BOOT = UUID(int=1)
+from datadistiller.store.signals import CHANGES
+from tests.failure.world import DIM, World, finds, lags, ready, says, until
 
 
-class World:
-    """A database, an index folder, and what workers and followers do with them."""
+class LocalWorld(World):
+    """A world whose index is in a folder."""
 
     def __init__(self, db: Database, folder: Path, changes: type[Changes] = Changes) -> None:
-        self.db, self.folder = db, folder
-        self.jobs, self.messages, self.notifier = Jobs(db), Messages(db), Notifier(db)
-        self.changes = changes(db)
-        self.index = LocalIndex(folder, DIM, "test", hnsw_threshold=100)
+        self.folder = folder
+        super().__init__(db, lambda: LocalIndex(folder, DIM, "test", hnsw_threshold=100), changes)
 
-    @asynccontextmanager
-    async def following(self) -> AsyncIterator[Follower]:
-        """A follower at work."""
-        self.model_id = await Models(self.db).activate("test", DIM)
-        signals, stop = Signals(self.db.url), asyncio.Event()
-        async with AsyncExitStack() as stack:
-            await signals.start()
-            stack.push_async_callback(signals.close)
-            follower = Follower(self.changes, self.index, signals, self.notifier, self.model_id, commit_ms=20)
-            task = asyncio.create_task(follower.run(stop))
-            try:
-                yield follower
-            finally:
-                stop.set()
-                await task
-
-    async def reopen(self, lose: bool = False) -> None:
-        """What a restart of the process does to the index, the loss of its disk included if asked for."""
+    async def lose(self) -> None:
+        """A restart, after the loss of the index's disk."""
         await self.index.close()
-        if lose:
-            shutil.rmtree(self.folder)
-        self.index = LocalIndex(self.folder, DIM, "test", hnsw_threshold=100)
-
-    async def upload(self, *texts: str) -> UUID:
-        """A document whose chunks are these texts, read but not embedded."""
-        job_id = uuid.uuid4()
-        await self.jobs.accept(
-            NewJob(
-                job_id=job_id, filename="a.txt", collection="c", media_type="text/plain", file_size=1,
-                sha256=job_id.hex, object_key=f"uploads/{job_id}/a.txt", lane=model.Lane.INTERACTIVE, metadata={},
-            )
-        )  # fmt: skip
-        await self.read(job_id, *texts)
-        return job_id
-
-    async def read(self, job_id: UUID, *texts: str) -> None:
-        """What an ingestion worker does with a new attempt."""
-        page, chunks = "", []
-        for ordinal, text in enumerate(texts):
-            chunk_id = model.make_chunk_id(job_id, ordinal, text)
-            chunks.append(model.Chunk(chunk_id, ordinal, 1, len(page), len(page) + len(text), text, "title", 3))
-            page += text
-        document = model.ParsedDocument([model.Page(1, page)], "title", "text", "text/plain")
-        [delivery] = await self.messages.claim(messages.INGEST_TOPIC, 1, BOOT, 60)
-        assert delivery.job_id == job_id
-        await self.settle(messages.Done(delivery, messages.Ingested(document, chunks)))
-
-    async def embed(self, limit: int = 1000) -> None:
-        """What an embedding worker does with what waits, the given number of chunks at most."""
-        claimed = await self.messages.claim(messages.CHUNK_TOPIC, limit, BOOT, 60)
-        if claimed:
-            await self.settle(*(messages.Done(each, messages.Embedded(vector(each.chunk_id))) for each in claimed))
-
-    async def settle(self, *outcomes: messages.Outcome) -> None:
-        await self.messages.settle(Limits(5, 5), outcomes, self.model_id)
-        await self.notifier.notify(CHANGES)
-
-    async def delete(self, job_id: UUID) -> None:
-        await self.jobs.delete(job_id)
-        await self.notifier.notify(CHANGES)
-
-    async def status(self, job_id: UUID) -> str:
-        return (await self.jobs.get(job_id)).status.value
-
-    async def completed(self, *job_ids: UUID) -> None:
-        """Waits until they are."""
-        for job_id in job_ids:
-            await until(lambda job_id=job_id: self._is(job_id, "completed"))  # type: ignore[misc]
-
-    async def _is(self, job_id: UUID, status: str) -> bool:
-        return await self.status(job_id) == status
-
-    async def live(self) -> dict[int, UUID]:
-        return (await self.changes.live(self.model_id)).chunks
-
-    async def caught_up(self) -> None:
-        """Waits until index and database agree."""
-
-        async def agree() -> bool:
-            return await self.index.contents() == await self.live()
-
-        await until(agree)
-
-    async def found(self, question: str) -> int:
-        return len((await self.index.keyword_search(question, 1000)).numbers)
-
-
-def vector(chunk_id: UUID | None) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:
-    assert chunk_id is not None
-    values = np.random.default_rng(chunk_id.int & 0xFFFFFFFF).standard_normal(DIM)
-    return (values / np.linalg.norm(values)).astype(np.float16)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Waits for a condition; a lost connection is not the end of it."""
-    async with asyncio.timeout(seconds):
-        while True:
-            with contextlib.suppress(errors.Unavailable):
-                if await condition():
-                    return
-            await asyncio.sleep(0.01)
+        shutil.rmtree(self.folder)
+        self.index = self.make_index()
 
 
 @pytest.fixture
-async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
-    made = World(database, tmp_path / "index")
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[LocalWorld]:
+    made = LocalWorld(database, tmp_path / "index")
     yield made
     await made.index.close()
 
@@ -160,18 +53,15 @@ async def test_a_document_is_completed_once_it_can_be_found(world: World) -> Non
     async with world.following() as follower:
         job = await world.upload("apples and pears", "plums")
         await world.embed(1)
-        await until(lambda: _finds(world, "apple plum", 1))
+        await until(lambda: finds(world, "apple plum", 1))
         assert await world.status(job) == "embedding"
         await world.embed()
         await world.completed(job)
         assert await world.found("apple") == 1 and await world.found("plum") == 1
         state = follower.state
-        assert state.ready and state.error is None and state.entries == 2 and state.last_commit_age is not None
-        await until(lambda: _lag(follower, 0))
-
-
-async def _lag(follower: Follower, rows: int) -> bool:
-    return follower.state.lag == rows
+        assert state.ready and state.error is None and state.last_commit_age is not None
+        assert await world.index.count() == 2
+        await until(lambda: lags(follower, 0))
 
 
 async def test_nothing_is_acknowledged_before_the_index_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,32 +71,23 @@ async def test_nothing_is_acknowledged_before_the_index_has_it(world: World, mon
         raise OSError(28, "No space left on device")  # a full disk cannot be had here
 
     async with world.following() as follower:
-        await until(lambda: _ready(follower))
+        await until(lambda: ready(follower))
         monkeypatch.setattr(Keywords, "commit", full)
         job = await world.upload("apples")
         await world.embed()
-        await until(lambda: _says(follower, "No space left"))
+        await until(lambda: says(follower, "No space left"))
         assert await world.status(job) == "embedding"
         monkeypatch.undo()
         await world.completed(job)
-        await until(lambda: _says(follower, ""))
+        await until(lambda: says(follower, ""))
 
 
-async def _ready(follower: Follower) -> bool:
-    return follower.state.ready
-
-
-async def _says(follower: Follower, reason: str) -> bool:
-    error = follower.state.error
-    return error is None if not reason else reason in (error or "")
-
-
-async def test_a_lost_index_is_filled_again_from_the_database(world: World) -> None:
+async def test_a_lost_index_is_filled_again_from_the_database(world: LocalWorld) -> None:
     async with world.following():
         jobs = [await world.upload(*(f"word{n} text{m}" for m in range(20))) for n in range(15)]
         await world.embed()
         await world.completed(*jobs)
-    await world.reopen(lose=True)
+    await world.lose()
     async with world.following():
         await world.caught_up()
         assert await world.found("word7") == 20
@@ -283,13 +164,9 @@ async def test_a_row_that_commits_late_is_not_skipped(world: World, database_url
                 (old,),
             )
             await world.delete(young)
-            await until(lambda: _finds(world, "pears", 0))
+            await until(lambda: finds(world, "pears", 0))
             assert await world.found("apples") == 1
-        await until(lambda: _finds(world, "apples", 0))
-
-
-async def _finds(world: World, word: str, count: int) -> bool:
-    return await world.found(word) == count
+        await until(lambda: finds(world, "apples", 0))
 
 
 async def test_lost_connections_are_made_again(world: World, postgres_url: str) -> None:
@@ -315,7 +192,7 @@ async def test_a_lost_lock_is_taken_again(world: World, postgres_url: str) -> No
     """Only the session that holds the lock ends; nothing else would show that it is gone."""
     holder = f"pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK_KEY & 0xFFFFFFFF})"
     async with world.following() as follower:
-        await until(lambda: _ready(follower))
+        await until(lambda: ready(follower))
         await hang_up(postgres_url, holder)
         job = await world.upload("apples")
         await world.embed()
@@ -329,7 +206,7 @@ async def test_a_lost_lock_is_taken_again(world: World, postgres_url: str) -> No
 
 
 async def test_a_second_follower_waits_and_takes_over(world: World, database: Database, tmp_path: Path) -> None:
-    second = World(database, tmp_path / "second")
+    second = LocalWorld(database, tmp_path / "second")
     async with AsyncExitStack() as stack:
         first = AsyncExitStack()
         await first.enter_async_context(world.following())
@@ -337,11 +214,11 @@ async def test_a_second_follower_waits_and_takes_over(world: World, database: Da
         await world.embed()
         await world.completed(job)
         waiting = await stack.enter_async_context(second.following())
-        await until(lambda: _says(waiting, "Another process follows"))
+        await until(lambda: says(waiting, "Another process follows"))
         assert not waiting.state.ready
         await first.aclose()
-        await until(lambda: _says(waiting, ""))
-        await until(lambda: _ready(waiting))
+        await until(lambda: says(waiting, ""))
+        await until(lambda: ready(waiting))
         assert await second.found("apples") == 1
     await second.index.close()
 
@@ -427,7 +304,7 @@ async def test_a_vector_that_vanishes_is_just_removed(world: World) -> None:
                 " INSERT INTO chunk_changes (job_id, chunk_nos) SELECT %s, array_agg(chunk_no) FROM gone",
                 (job,),
             )
-        await until(lambda: _finds(world, "pears", 0))
+        await until(lambda: finds(world, "pears", 0))
         assert await world.found("apples") == 1
 
 
@@ -440,7 +317,7 @@ async def test_much_at_once_goes_through_in_small_groups(world: World, monkeypat
     await world.embed()
     async with world.following() as follower:
         await world.completed(job)
-        await until(lambda: _lag(follower, 0))
+        await until(lambda: lags(follower, 0))
         await world.delete(job)
         await world.caught_up()
         assert await world.index.contents() == {}
@@ -477,7 +354,7 @@ def test_the_order_of_the_feed_does_not_matter(
 async def follow_script(url: str, folder: Path, script: list[tuple[str, int]]) -> None:
     db = Database(url, name="shuffled")
     await db.open()
-    world = World(db, folder / "index", Shuffled)
+    world = LocalWorld(db, folder / "index", Shuffled)
     jobs: list[UUID] = []
     async with world.following():
         for what, number in script:

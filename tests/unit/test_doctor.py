@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
+from datadistiller import pipeline
 from datadistiller.runtime.doctor import LAG_SECONDS, Doctor, Finding, Level
-from datadistiller.runtime.follower import FollowerState
+from datadistiller.runtime.index_status import IndexState
+
+KNOWN: dict[str, Any] = {
+    "ready": True, "serving": True, "entries": 5, "lag": 0, "lag_seconds": 0.0, "error": None, "hint": ""
+}  # fmt: skip
 
 
 class System:
@@ -20,8 +25,10 @@ class System:
         self._roles = roles
         self._messages = messages
         self._unfinished = unfinished
-        known = {"ready": True, "entries": 5, "lag": 0, "lag_seconds": 0.0, "last_commit_age": 1.0, "error": None}
-        self.state = FollowerState(**{**known, **follower})
+        self._index = IndexState(**{**KNOWN, **follower})
+
+    async def state(self) -> IndexState:
+        return self._index
 
     async def version(self) -> str:
         return "18"
@@ -48,7 +55,8 @@ class System:
 
 async def examined(system: System, folder: Path, part: str) -> list[Finding]:
     parts: Any = system
-    doctor = Doctor(parts, parts, parts, parts, parts, folder, 8, 0)
+    roles = pipeline.needed_roles(broker=False, index_inside=True)
+    doctor = Doctor(parts, parts, parts, parts, parts, None, parts, roles, folder, 8, 0)
     return [finding for finding in await doctor.examine() if finding.part == part]
 
 

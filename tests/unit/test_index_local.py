@@ -143,18 +143,7 @@ async def test_many_small_blocks_become_few(tmp_path: Path) -> None:
         await index.add(entries(range(at, at + vectors.BLOCK_ROWS)))
         await index.commit()
     assert len(index._view.parts) <= 2 + vectors.JOINED_BLOCKS
-    assert index.entries == 17 * vectors.BLOCK_ROWS
-    await index.close()
-
-
-async def test_clearing_during_the_building_leaves_nothing(tmp_path: Path) -> None:
-    index = LocalIndex(tmp_path / "index", DIM, "a", hnsw_threshold=100)
-    await index.add(entries(range(1, 3001)))
-    await index.commit()
-    await index.clear()
-    await index.settle()
-    assert await index.contents() == {} and index.entries == 0
-    await idle(index)
+    assert await index.count() == 17 * vectors.BLOCK_ROWS
     await index.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from datadistiller import pipeline
 from datadistiller.api import problems, schemas
 from datadistiller.api.parts import Parts
 from datadistiller.runtime.doctor import Doctor
@@ -24,9 +25,10 @@ async def examine(parts: Parts) -> schemas.Examination:
         messages=parts.messages,
         workers=parts.workers,
         objects=parts.objects,
-        follower=parts.follower,
         outbox=parts.outbox,
         publisher=parts.publisher,
+        index=parts.index,
+        roles=pipeline.needed_roles(broker=parts.publisher is not None, index_inside=parts.settings.index_inside),
         data_dir=parts.settings.data_dir,
         worker_timeout_seconds=parts.settings.worker_timeout_seconds,
         min_free_disk_bytes=parts.settings.min_free_disk_bytes,

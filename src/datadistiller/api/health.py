@@ -13,6 +13,7 @@ import datadistiller
 from datadistiller import errors, pipeline, wiring
 from datadistiller.api import schemas
 from datadistiller.api.parts import Parts
+from datadistiller.runtime.index_status import CATCHING_UP
 from datadistiller.store import workers
 
 #: A part that needs longer to answer counts as down, seconds.
@@ -33,8 +34,10 @@ router = APIRouter(tags=["operations"])
 )
 async def get_health(parts: Parts, response: Response) -> schemas.Health:
     """200 if everything is up: database, object store, search index, a worker of each role, and the broker if any."""
-    objects, queue, (database, working) = await asyncio.gather(_objects(parts), _queue(parts), _database(parts))
-    components = {"database": database, "objects": objects, "index": _index(parts), "workers": working, "queue": queue}
+    objects, queue, (database, working), (index, _) = await asyncio.gather(
+        _objects(parts), _queue(parts), _database(parts), _index(parts)
+    )
+    components = {"database": database, "objects": objects, "index": index, "workers": working, "queue": queue}
     down = [name for name, component in components.items() if component is not None and component.status == "down"]
     if down:
         response.status_code = 503
@@ -59,9 +62,10 @@ async def get_livez() -> schemas.Alive:
     responses={503: {"model": schemas.Ready, "description": "Not yet, or not now."}},
 )
 async def get_readyz(parts: Parts, response: Response) -> schemas.Ready:
-    """200 once the search index has caught up, while database and object store answer."""
-    objects, (database, _) = await asyncio.gather(_objects(parts), _database(parts))
-    missing = [part.detail for part in (database, objects, _index(parts)) if part.status == "down"]
+    """200 once the search index can answer, while database and object store do."""
+    objects, (database, _), (index, serving) = await asyncio.gather(_objects(parts), _database(parts), _index(parts))
+    missing = [part.detail for part in (database, objects) if part.status == "down"]
+    missing += [] if serving else [index.detail]
     if missing:
         response.status_code = 503
         response.headers["Retry-After"] = "1"
@@ -96,7 +100,7 @@ async def _database(parts: wiring.ApiParts) -> tuple[schemas.Component, schemas.
         reason = _reason("The database", error)
         unknown = schemas.WorkersComponent(status="down", detail="Unknown without the database.", roles={})
         return schemas.Component(status="down", detail=reason), unknown
-    return schemas.Component(status="up", detail=""), _workers(alive, broker=parts.publisher is not None)
+    return schemas.Component(status="up", detail=""), _workers(parts, alive)
 
 
 async def _in_time(question: Coroutine[Any, Any, _Answer]) -> _Answer:
@@ -118,16 +122,23 @@ def _reason(what: str, error: TimeoutError | errors.DataDistillerError) -> str:
     return f"{what} did not answer within {PATIENCE:.0f} seconds."
 
 
-def _index(parts: wiring.ApiParts) -> schemas.IndexComponent:
-    state = parts.follower.state
+async def _index(parts: wiring.ApiParts) -> tuple[schemas.IndexComponent, bool]:
+    """The index and its follower, and whether questions can be answered: with a follower that stands still they can."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            state = await parts.index.state()
+    except TimeoutError as error:
+        reason = _reason("The search index", error)
+        return schemas.IndexComponent(status="down", detail=reason, entries=0, lag=0), False
     status: Literal["up", "down"] = "up" if state.ready and not state.error else "down"
-    detail = state.error or ("" if state.ready else "The search index is catching up with the database.")
-    return schemas.IndexComponent(status=status, detail=detail, entries=state.entries, lag=state.lag)
+    detail = state.error or ("" if state.ready else CATCHING_UP)
+    return schemas.IndexComponent(status=status, detail=detail, entries=state.entries, lag=state.lag), state.serving
 
 
-def _workers(alive: Sequence[workers.WorkerRow], *, broker: bool) -> schemas.WorkersComponent:
+def _workers(parts: wiring.ApiParts, alive: Sequence[workers.WorkerRow]) -> schemas.WorkersComponent:
     roles = Counter(role for worker in alive for role in worker.role.split(","))
-    missing = sorted(set(pipeline.needed_roles(broker=broker)) - roles.keys())
+    needed = pipeline.needed_roles(broker=parts.publisher is not None, index_inside=parts.settings.index_inside)
+    missing = sorted(set(needed) - roles.keys())
     if not missing:
         return schemas.WorkersComponent(status="up", detail="", roles=dict(roles))
     detail = f"No worker is alive for: {', '.join(missing)}. Documents wait for it; nothing is lost."

@@ -19,5 +19,5 @@ router = APIRouter(prefix="/api/v2/index", tags=["operations"])
 )
 async def rebuild_index(parts: Parts) -> schemas.Rebuild:
     """Needs no document and no model again: the vectors are in the database. See GET /health for its progress."""
-    parts.follower.request_rebuild()
+    await parts.index.request_rebuild()
     return schemas.Rebuild(message="The search index is being rebuilt.")

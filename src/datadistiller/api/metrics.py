@@ -46,7 +46,7 @@ class _Now(Collector):
 
 
 async def _gauges(parts: wiring.ApiParts) -> list[GaugeMetricFamily]:
-    state = parts.follower.state
+    state = await parts.index.state()
     found = [
         _gauge("index_ready", "1 if the search index has caught up.", [], [([], float(state.ready))]),
         _gauge("index_entries", "Chunks in the search index.", [], [([], state.entries)]),

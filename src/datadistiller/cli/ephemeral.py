@@ -20,6 +20,13 @@ from datadistiller import errors
 
 READY_SECONDS = 120
 STOP_SECONDS = 60
+#: Whatever the settings say: it must not clear away what another system keeps in theirs.
+OWN_STORES = {
+    "DATADISTILLER_DATABASE_URL": "embedded:",
+    "DATADISTILLER_OBJECTS_URL": "",
+    "DATADISTILLER_QUEUE_URL": "postgresql:",
+    "DATADISTILLER_INDEX_URL": "local:",
+}
 
 
 @contextlib.contextmanager
@@ -34,7 +41,7 @@ def server() -> Iterator[str]:
     port = _free_port()
     argv = [sys.executable, "-m", "datadistiller", "up", "--data-dir", str(folder / "data"), "--port", str(port)]
     reachable = {"DATADISTILLER_HOST": "127.0.0.1", "DATADISTILLER_REQUIRE_KEY": "auto"}
-    environment = {**os.environ, **reachable, "DATADISTILLER_NO_SAMPLES": "1"}
+    environment = {**os.environ, **reachable, **OWN_STORES, "DATADISTILLER_NO_SAMPLES": "1"}
     try:
         with log.open("wb") as out:
             # A session of its own: Ctrl-C is for this command, which then stops the server itself.

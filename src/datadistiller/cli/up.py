@@ -159,7 +159,7 @@ def why_not_started(log: Path) -> errors.SetupError:
 
 
 def children(settings: Settings, metrics_dir: Path) -> list[ProcessSpec]:
-    """The processes of an embedded system: one API, the ingest and the embed workers."""
+    """The processes of an embedded system: one API, the ingest and embed workers, one for an index outside the API."""
     from datadistiller.runtime import telemetry
     from datadistiller.runtime.supervisor import ProcessSpec
 
@@ -169,6 +169,7 @@ def children(settings: Settings, metrics_dir: Path) -> list[ProcessSpec]:
         telemetry.MULTIPROCESS_VARIABLE: str(metrics_dir.resolve()),
     }
     roles = ["api"] + ["ingest"] * settings.ingest_workers + ["embed"] * settings.embed_workers
+    roles += [] if settings.index_inside else ["index"]
     counted: dict[str, int] = {}
     specs = []
     for role in roles:

@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class LocalIndex:
-    """Implements ``SearchIndex`` in a folder that it owns alone.
+    """Implements ``Index`` in a folder that it owns alone.
 
     The folder is opened by the first call that needs it (``open`` does only that); until then searches find
     nothing. Writing calls raise ``errors.StoreUnavailable`` when the disk fails and ``errors.SetupError`` when the
@@ -56,6 +56,7 @@ class LocalIndex:
         self._view = View()
         self._store: LocalStore | None = None
         self._staged: dict[int, Entry | None] = {}
+        self._rebuilding = False
         self._writer = ThreadPoolExecutor(1, "index-writer", initializer=vectors.single_thread)
         self._readers = ThreadPoolExecutor(SEARCH_THREADS, "index-search", initializer=vectors.single_thread)
         self._waiting = 0
@@ -67,8 +68,12 @@ class LocalIndex:
         """Opens the folder. Raises ``errors.SetupError`` if it cannot be used."""
         await self._write(self._opened)
 
-    @property
-    def entries(self) -> int:
+    async def lead(self) -> bool:
+        """True: the folder's lock keeps every other writer out, and what is missing here shows in ``contents``."""
+        self._rebuilding = False
+        return True
+
+    async def count(self) -> int:
         """Number of chunks that searches see."""
         return vectors.entries(self._view.parts)
 
@@ -85,14 +90,21 @@ class LocalIndex:
         staged, self._staged = self._staged, {}
         await self._write(self._commit, staged)
 
-    async def contents(self) -> dict[int, UUID]:
+    async def contents(self, first: int = 0, limit: int | None = None) -> dict[int, UUID]:
         """The chunks that are in both halves."""
-        return await self._write(self._contents)
+        return {} if self._rebuilding else await self._write(self._contents, first, limit)
 
-    async def clear(self) -> None:
-        """Empties the index; what is staged is dropped too."""
-        self._staged = {}
-        await self._write(self._clear)
+    async def begin_rebuild(self) -> None:
+        """Has every chunk replaced in its place: a second index would double the memory."""
+        self._rebuilding = True
+
+    async def build(self) -> None:
+        """The same as ``commit``."""
+        await self.commit()
+
+    async def end_rebuild(self) -> None:
+        """What is here now counts again."""
+        self._rebuilding = False
 
     async def vector_search(
         self, vector: NDArray[np.float32], limit: int, allowed: NDArray[np.int64] | None = None
@@ -125,8 +137,10 @@ class LocalIndex:
             self._view = self._store.view
         return self._store
 
-    def _contents(self) -> dict[int, UUID]:
+    def _contents(self, first: int, limit: int | None) -> dict[int, UUID]:
         columns = vectors.live_columns(self._opened().view.parts)
+        if first or limit is not None:
+            columns = columns.take(vectors.lowest(columns.numbers, first, limit))
         ids = columns.ids.tobytes()
         return {number: UUID(bytes=ids[16 * i : 16 * i + 16]) for i, number in enumerate(columns.numbers.tolist())}
 
@@ -139,9 +153,6 @@ class LocalIndex:
         if self._builder is None:
             self._change(store.tidy)
             self._begin_build(store, idle=not staged)
-
-    def _clear(self) -> None:
-        self._change(self._opened().clear)
 
     def _change(self, change: Callable[[], None]) -> None:
         """Runs a change of the store and shows its new view. A store that failed is closed: opening repairs it."""

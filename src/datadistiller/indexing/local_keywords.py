@@ -7,7 +7,6 @@ footers, is checked here. Questions never meet a query parser: their words becom
 from __future__ import annotations
 
 import json
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,13 +19,10 @@ import tantivy
 from numpy.typing import NDArray
 
 from datadistiller import errors
-from datadistiller.indexing import Hits
+from datadistiller.indexing import Hits, questions
 
 #: The least tantivy accepts; one thread, because it shares two cores with everything else.
 WRITER_BYTES = 15_000_000
-#: Words of a question that are searched, and characters looked at to find them.
-MAX_WORDS = 64
-MAX_QUESTION_CHARS = 20_000
 #: Above this share of the rows a filter keeps, hits are filtered after the search instead of inside it.
 DENSE_SHARE = 0.05
 #: What each of tantivy's segments consists of, besides a list of deleted documents; some are opened by a search only.
@@ -37,21 +33,6 @@ META = "meta.json"
 FOOTER_MAGIC = 1337
 
 _FOOTER = struct.Struct("<II")
-# Scripts written without spaces: each character is a word of its own.
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-
-#: English words left out of a question that has others: they cost time and, in a formal text where "how" is rare,
-#: mislead BM25. Texts keep them, so a question of nothing else still finds what it should.
-QUESTION_STOP_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """a about above after again all also am an and any are as at be been before being below between but by can
-        could did do does doing don done during each for from had has have having he her here his how i if in into is
-        it its just me might more most must my no nor not of on or other our out over same shall she should so some
-        such t s than that the their them then there these they this those through to too under up very was we were
-        what when where which who whom whose why will with would you your""",
-    )
-)
 
 
 class Damaged(Exception):
@@ -129,13 +110,6 @@ def _schema() -> Any:
     return builder.build()
 
 
-def _spaced(text: str) -> str:
-    """The text with characters of unspaced scripts set apart, and without what is not Unicode."""
-    if text.isascii():
-        return text
-    return _UNSPACED.sub(r" \g<0> ", text.encode("utf-8", "ignore").decode())
-
-
 def _scores(hits: Sequence[Any]) -> NDArray[np.float32]:
     return np.array([score for score, _ in hits], dtype=np.float32)
 
@@ -165,16 +139,12 @@ class Keywords:
         document.add_integer("chunk_no", number)
         document.add_integer("job_no", job)
         document.add_integer("stamp", stamp)
-        document.add_text("text", _spaced(text))
+        document.add_text("text", questions.spaced(text))
         self._writer.add_document(document)
 
     def remove(self, number: int) -> None:
         """Removes what was added with this chunk number so far."""
         self._writer.delete_documents_by_term("chunk_no", number)
-
-    def clear(self) -> None:
-        """Removes everything added so far."""
-        self._writer.delete_all_documents()
 
     def commit(self) -> KeywordSearcher:
         """Makes the changes durable and gives a searcher that sees them."""
@@ -234,9 +204,8 @@ class KeywordSearcher:
 
     def words(self, question: str) -> list[str]:
         """The distinct index terms of a question, in its order: without stop words if any other word is there."""
-        plain = dict.fromkeys(self._plain.analyze(_spaced(question[:MAX_QUESTION_CHARS])))
-        words = [word for word in plain if word not in QUESTION_STOP_WORDS] or list(plain)
-        return list(dict.fromkeys(self._analyzer.analyze(" ".join(words[:MAX_WORDS]))))
+        plain = self._plain.analyze(questions.spaced(question[: questions.MAX_CHARS]))
+        return list(dict.fromkeys(self._analyzer.analyze(" ".join(questions.weighty(plain)))))
 
     def _best(self, query: Any, limit: int) -> Hits:
         hits = self._searcher.search(query, limit, count=False).hits

@@ -164,14 +164,6 @@ class LocalStore:
             raise errors.StoreUnavailable("The two halves of the search index do not hold the same chunks.")
         self.view = View(parts, searcher)
 
-    def clear(self) -> None:
-        """Drops everything."""
-        self._keywords.clear()
-        with keywords.translated("clearing"):
-            searcher = self._keywords.commit()
-        self._checkpoint((), ())
-        self.view = View((), searcher)
-
     def plan(self, *, idle: bool) -> vectors.Parts:
         """What should be sealed or merged now, none if nothing."""
         return sealing.plan(self.view.parts, self._threshold, idle=idle)

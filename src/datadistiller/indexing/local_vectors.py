@@ -220,6 +220,14 @@ def live_columns(parts: Parts) -> Columns:
     return Columns.join([NO_COLUMNS, *(part.live_columns() for part in parts)])
 
 
+def lowest(numbers: NDArray[np.int64], first: int, limit: int | None) -> NDArray[np.int64]:
+    """The rows with the lowest numbers from ``first`` on, in no order."""
+    rows = np.flatnonzero(numbers >= first)
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows[np.argpartition(numbers[rows], limit)[:limit]]
+
+
 def kill(parts: Parts, stamps: NDArray[np.int64]) -> Parts:
     """The parts without the rows of these stamps; a flat block that has no live row left is dropped."""
     if not len(stamps):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from datadistiller import errors, objects, pipeline, queueing
-from datadistiller.runtime.follower import Follower
+from datadistiller.runtime.index_status import IndexState, IndexStatus
 from datadistiller.store.inspection import Inspection
 from datadistiller.store.messages import Messages
 from datadistiller.store.outbox import Outbox
@@ -50,18 +50,20 @@ class Doctor:
     messages: Messages
     workers: Workers
     objects: objects.ObjectStore
-    follower: Follower
     outbox: Outbox
     publisher: queueing.Publisher | None  # None without a broker
+    index: IndexStatus
+    roles: Sequence[str]  # without a worker of which documents wait
     data_dir: Path
     worker_timeout_seconds: float
     min_free_disk_bytes: int
 
     async def examine(self) -> list[Finding]:
         """All findings, the unfinished jobs last. A part that does not answer is a finding, never an exception."""
-        findings = [self._disk(), self._index(), *await self._objects(), *await self._broker()]
+        state = await self.index.state()
+        findings = [self._disk(), self._index(state), *await self._objects(), *await self._broker()]
         try:
-            findings += await self._database()
+            findings += await self._database(state)
             findings += await self._workers()
             findings += await self._queue()
             findings += await self._windows()
@@ -77,11 +79,9 @@ class Doctor:
             return Finding(Level.ERROR, "disk", sentence, "Uploads are refused until there is more room.")
         return Finding(Level.OK, "disk", sentence)
 
-    def _index(self) -> Finding:
-        state = self.follower.state
+    def _index(self, state: IndexState) -> Finding:
         if state.error is not None:
-            hint = "Jobs wait in 'embedding' until the follower runs again; see the API's log."
-            return Finding(Level.ERROR, "index", f"The index follower does not follow: {state.error}", hint)
+            return Finding(Level.ERROR, "index", f"The index follower does not follow: {state.error}", state.hint)
         if not state.ready:
             return Finding(Level.WARNING, "index", "The index follower is still catching up.", "Wait for /readyz.")
         return Finding(Level.OK, "index", f"The index holds {state.entries} chunks and is {state.lag} changes behind.")
@@ -105,15 +105,15 @@ class Doctor:
         found = [Finding(Level.WARNING, "queue", sentence, hint) for sentence in differences]
         return found or [Finding(Level.OK, "queue", "Kafka answers and has all topics.")]
 
-    async def _database(self) -> Sequence[Finding]:
+    async def _database(self, state: IndexState) -> Sequence[Finding]:
         version = await self.inspection.version()
         counts = await self.inspection.counts()
-        live, held = await self.inspection.live_chunks(), self.follower.state.entries
+        live, held = await self.inspection.live_chunks(), state.entries
         size = counts["database_bytes"] / 1e6
         found = [Finding(Level.OK, "database", f"PostgreSQL {version} answers; the database has {size:.0f} MB.")]
         documents, chunks = counts["documents"], counts["chunks"]
         text = f"{documents} documents, {chunks} chunks; {live} belong in the index, {held} are in it."
-        if live == held or await self._moving(counts["messages"]):
+        if live == held or await self._moving(state, counts["messages"]):
             found.append(Finding(Level.OK, "index", text))
         else:
             hint = "If it stays so, run 'datadistiller rebuild-index'; questions go on meanwhile."
@@ -123,9 +123,8 @@ class Doctor:
             found.append(Finding(Level.WARNING, "queue", sentence, "See 'datadistiller dead-letters list'."))
         return found
 
-    async def _moving(self, messages: int) -> bool:
+    async def _moving(self, state: IndexState, messages: int) -> bool:
         """Whether documents come or go, and the index with them."""
-        state = self.follower.state
         under_way = messages or state.lag or await self.inspection.unfinished(1)
         return bool(under_way) and state.lag_seconds <= LAG_SECONDS
 
@@ -133,7 +132,7 @@ class Doctor:
         alive = await self.workers.alive(self.worker_timeout_seconds)
         roles = Counter(role for worker in alive for role in worker.role.split(","))
         found = []
-        for role in pipeline.needed_roles(broker=self.publisher is not None):
+        for role in self.roles:
             if roles[role]:
                 number = "1 worker is" if roles[role] == 1 else f"{roles[role]} workers are"
                 found.append(Finding(Level.OK, "workers", f"{number} alive for {role}."))

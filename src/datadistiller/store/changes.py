@@ -20,6 +20,8 @@ from datadistiller.store.locks import Lock, advisory_lock
 from datadistiller.store.statements import Statements
 
 LOCK_KEY = 0x64645F666F6C6C6F  # "dd_follo": one local follower per database
+#: The position before everything that is in the feed. What was applied is trimmed, so this is what is left to apply.
+START = "1:1:"
 _PAGE = 256  # feed rows read at once, of at most 128 numbers each
 _ACKNOWLEDGED_AT_ONCE = 2000  # chunks
 
@@ -43,11 +45,15 @@ class _Place:
         return f"{self.seen};{self.until};{self.xid};{self.n}"
 
 
+def between_pages(position: str) -> bool:
+    """True if ``Changes.since`` gave this position before it had reached the end of what there was."""
+    return _Place.parse(position).until is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
-    """All live chunks at a position."""
+    """Live chunks."""
 
-    position: str
     chunks: dict[int, UUID]
     pending: frozenset[int]  # those not acknowledged in their present form
 
@@ -65,15 +71,13 @@ class Changes:
         async with advisory_lock(self._db, LOCK_KEY) as lock:
             yield lock
 
-    async def live(self, model_id: int) -> Live:
-        """The position and all live chunks, in one REPEATABLE READ transaction."""
-        async with self._db.transaction() as conn:
-            await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            row = await (await conn.execute(self._sql["position"])).fetchone()
-            assert row is not None
-            rows = await (await conn.execute(self._sql["live"], {"model": model_id})).fetchall()
+    async def live(self, model_id: int, first: int = 0, limit: int | None = None) -> Live:
+        """The live chunks with the lowest numbers from ``first`` on, ``limit`` at most."""
+        async with self._db.connection() as conn:
+            values = {"model": model_id, "first": first, "limit": limit}
+            rows = await (await conn.execute(self._sql["live"], values)).fetchall()
         pending = frozenset(r["chunk_no"] for r in rows if r["pending"])
-        return Live(row["position"], {r["chunk_no"]: r["chunk_id"] for r in rows}, pending)
+        return Live({r["chunk_no"]: r["chunk_id"] for r in rows}, pending)
 
     async def since(self, position: str) -> tuple[list[int], str]:
         """Numbers of the next chunks to read again after ``position``, each once, and the position after them.
@@ -123,12 +127,12 @@ class Changes:
             await conn.execute(self._sql["trim"], {"position": _Place.parse(position).seen})
 
     async def lag(self, position: str) -> tuple[int, float]:
-        """Feed rows after a position (counted up to 100,000), and the age of the oldest in seconds."""
+        """Changed chunks after a position (of 100,000 feed rows at most), and the age of the oldest change, seconds."""
         place = _Place.parse(position)
         async with self._db.connection() as conn:
             values = {"position": place.seen, "xid": place.xid, "n": place.n}
             row = await (await conn.execute(self._sql["lag"], values)).fetchone()
-        return (int(row["rows"]), float(row["seconds"])) if row else (0, 0.0)
+        return (int(row["chunks"]), float(row["seconds"])) if row else (0, 0.0)
 
     async def _acknowledge(self, numbers: list[int]) -> set[UUID]:
         async with self._db.transaction() as conn:

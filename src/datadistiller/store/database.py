@@ -38,6 +38,10 @@ SESSION = {
     "lock_timeout": "20s",
     "idle_in_transaction_session_timeout": "30s",
     "client_connection_check_interval": "2s",
+    # The server notices a client that vanished without a word as well: it may hold the follower's lock.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",

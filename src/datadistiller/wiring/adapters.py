@@ -72,19 +72,48 @@ async def _object_store(settings: Settings) -> objects.ObjectStore:
     raise _unknown("object store", "DATADISTILLER_OBJECTS_URL", url, "file:///folder or s3://bucket")
 
 
-@asynccontextmanager
-async def open_index(settings: Settings, embedder: embedding.Embedder) -> AsyncIterator[indexing.SearchIndex]:
-    """The search index of the settings."""
-    if settings.index_url != "local:":
-        raise _unknown("search index", "DATADISTILLER_INDEX_URL", settings.index_url, "'local:'")
-    from datadistiller.indexing.local import LocalIndex
+def model_in_use() -> tuple[str, int]:
+    """The fingerprint and the dimension of the model that ``open_embedder`` opens, without opening it."""
+    from datadistiller.embedding import artifact
 
-    folder = settings.data_dir.resolve() / "index"
-    index = LocalIndex(folder, embedder.dim, embedder.fingerprint, settings.hnsw_threshold)
+    card = artifact.read()
+    return card.fingerprint, card.dim
+
+
+@asynccontextmanager
+async def open_index(settings: Settings, fingerprint: str, dim: int, owner: str = "") -> AsyncIterator[indexing.Index]:
+    """The search index of the settings, for the vectors of that model. Who writes to a shared one names its owner."""
+    if settings.index_inside:
+        from datadistiller.indexing.local import LocalIndex
+
+        folder = settings.data_dir.resolve() / "index"
+        index: indexing.Index = LocalIndex(folder, dim, fingerprint, settings.hnsw_threshold)
+    elif settings.index_url.startswith(("opensearch://", "opensearch+https://")):
+        index = await _open_opensearch(settings, fingerprint, dim, owner)
+    else:
+        known = "'local:', 'opensearch://...', 'opensearch+https://...'"
+        raise _unknown("search index", "DATADISTILLER_INDEX_URL", settings.index_url, known)
     try:
         yield index
     finally:
         await index.close()
+
+
+async def _open_opensearch(settings: Settings, fingerprint: str, dim: int, owner: str) -> indexing.Index:
+    from datadistiller.indexing.opensearch import OpenSearchIndex
+    from datadistiller.indexing.opensearch_client import Access
+    from datadistiller.indexing.opensearch_layout import Content, Shape
+
+    ca_file = Path(settings.opensearch_ca_file) if settings.opensearch_ca_file else None
+    access = Access.parse(settings.index_url, settings.opensearch_user, settings.opensearch_password, ca_file)
+    shape = Shape(settings.opensearch_shards, settings.opensearch_replicas, settings.index_commit_ms)
+    index = OpenSearchIndex(access, Content(fingerprint, dim, owner), shape)
+    try:
+        await index.open()
+    except BaseException:
+        await index.close()
+        raise
+    return index
 
 
 def uses_broker(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datadistiller import objects, queueing
+from datadistiller import indexing, objects, queueing
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
 from datadistiller.store.api_keys import ApiKeys
@@ -16,6 +16,7 @@ from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
 from datadistiller.store.dead_letters import DeadLetters
+from datadistiller.store.followers import Followers
 from datadistiller.store.inspection import Inspection
 from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Messages
@@ -25,11 +26,12 @@ from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
 from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher
 from datadistiller.wiring.core import Core
+from datadistiller.wiring.follower import make_follower
 
 if TYPE_CHECKING:
     from datadistiller.query.answer import Ask
     from datadistiller.query.search import Search
-    from datadistiller.runtime.follower import Follower
+    from datadistiller.runtime.index_status import IndexStatus
     from datadistiller.stages.accept import Accept
 
 
@@ -52,7 +54,7 @@ class ApiParts:
     objects: objects.ObjectStore
     search: Search
     ask: Ask
-    follower: Follower
+    index: IndexStatus
     signals: Signals
     notifier: Notifier
     metrics: telemetry.Metrics
@@ -60,10 +62,9 @@ class ApiParts:
 
 @asynccontextmanager
 async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
-    """The parts of the API, with the index follower running until the end."""
+    """The parts of the API; an index inside it is followed until the end."""
     from datadistiller.query.answer import Ask
     from datadistiller.query.search import Search
-    from datadistiller.runtime.follower import Follower
     from datadistiller.stages.accept import Accept
 
     settings, database = core.settings, core.database
@@ -71,13 +72,10 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
         store = await stack.enter_async_context(open_objects(settings))
         embedder = await open_embedder()
         model_id = await Models(database).activate(embedder.fingerprint, embedder.dim)
-        index = await stack.enter_async_context(open_index(settings, embedder))
+        index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
         search = Search(index, chunks, embedder)
-        follower = Follower(
-            Changes(database), index, core.signals, core.notifier, model_id, commit_ms=settings.index_commit_ms
-        )
-        await stack.enter_async_context(_running(follower.run, stop))
+        status = await stack.enter_async_context(_index_status(core, index, model_id, stop))
         yield ApiParts(
             settings=settings,
             database=database,
@@ -94,11 +92,27 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             objects=store,
             search=search,
             ask=Ask(search),
-            follower=follower,
+            index=status,
             signals=core.signals,
             notifier=core.notifier,
             metrics=core.metrics,
         )
+
+
+@asynccontextmanager
+async def _index_status(
+    core: Core, index: indexing.Index, model_id: int, stop: asyncio.Event
+) -> AsyncIterator[IndexStatus]:
+    """What is known of the index, and its follower if that belongs into this process."""
+    from datadistiller.runtime.index_status import InsideStatus, OutsideStatus
+
+    if not core.settings.index_inside:
+        timeout = core.settings.worker_timeout_seconds
+        yield OutsideStatus(index, Followers(core.database), Changes(core.database), core.notifier, timeout)
+        return
+    follower = make_follower(core, index, model_id)
+    async with _running(follower.run, stop):
+        yield InsideStatus(index, follower)
 
 
 @asynccontextmanager

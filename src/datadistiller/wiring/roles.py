@@ -25,6 +25,7 @@ from datadistiller.store.outbox import Outbox
 from datadistiller.store.workers import Workers
 from datadistiller.wiring.adapters import open_embedder, open_objects, open_publisher, open_source
 from datadistiller.wiring.core import Core, member, open_core
+from datadistiller.wiring.follower import index_loops
 
 
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:
@@ -34,10 +35,11 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
 
 
 async def run_stages(core: Core, heart: heartbeat.Heart, roles: Sequence[str], stop: asyncio.Event) -> None:
-    """Runs the workers of the roles, and relay and reaper if they are among them, until ``stop`` is set."""
+    """Runs the workers of the roles, and the loops of relay, index and reaper if asked for, until ``stop`` is set."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(core.settings))
         runs = _reaper_loops(core, store, stop) if "reaper" in roles else []
+        runs += await index_loops(core, stack, stop) if "index" in roles else []
         if "relay" in roles:
             runs.append((await _open_relay(core, stack)).run(stop))
         flights = Flights(Messages(core.database), core.identity.boot)

@@ -1,7 +1,3 @@
--- name: position
--- Taken before the feed is read: everything visible now is covered by it.
-SELECT pg_current_snapshot()::text AS position;
-
 -- name: since
 -- Rows that became visible between two snapshots, however long their transactions were open; the second snapshot
 -- is this statement's own if none is given. One row with the snapshot alone if there is nothing.
@@ -18,12 +14,13 @@ SELECT span.until::text AS until, page.xid::text AS xid, page.n, page.chunk_nos
 FROM span LEFT JOIN page ON true ORDER BY page.xid, page.n;
 
 -- name: live
--- What belongs in the index.
+-- What belongs in the index, from a number on.
 SELECT c.chunk_no, c.chunk_id, c.status = 'pending' AS pending
 FROM document_chunks c JOIN document_jobs j USING (job_id)
 JOIN chunk_vectors v ON v.chunk_no = c.chunk_no AND v.model_id = %(model)s
-WHERE j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')
-ORDER BY c.chunk_no;
+WHERE c.chunk_no >= %(first)s AND v.chunk_no >= %(first)s -- said twice: a merge would read all vectors before that
+  AND j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')
+ORDER BY c.chunk_no LIMIT %(limit)s;
 
 -- name: read
 -- The current state of these chunks, if they belong in the index.
@@ -66,8 +63,9 @@ DELETE FROM chunk_changes WHERE xid < pg_snapshot_xmin(%(position)s::pg_snapshot
 
 -- name: lag
 -- How much the follower has not read.
-SELECT count(*) AS rows, greatest(0, coalesce(max(extract(epoch FROM now() - r.at)), 0))::float8 AS seconds
-FROM (SELECT at FROM chunk_changes
+SELECT coalesce(sum(cardinality(chunk_nos)), 0) AS chunks,
+       greatest(0, coalesce(max(extract(epoch FROM now() - r.at)), 0))::float8 AS seconds
+FROM (SELECT at, chunk_nos FROM chunk_changes
       WHERE xid >= pg_snapshot_xmin(%(position)s::pg_snapshot) AND (xid, n) > (%(xid)s::xid8, %(n)s)
         AND NOT pg_visible_in_snapshot(xid, %(position)s::pg_snapshot)
       ORDER BY xid, n LIMIT 100000) r;
