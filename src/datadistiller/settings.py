@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("./.data"), description="Folder of the embedded mode: database, objects, index, logs.")
     host: str = Field("127.0.0.1", description="Address the API listens on; beyond loopback it needs API keys.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
+    health_host: str = Field(
+        "127.0.0.1", description="Address on which processes without the API answer /livez, /readyz, /metrics."
+    )
+    health_port: int = Field(
+        0, ge=0, le=65535, description="Port of the same, for each process of a machine another; 0: none."
+    )
     database_url: str = Field(
         "embedded:", repr=False, description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db."
     )

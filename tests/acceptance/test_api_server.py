@@ -15,6 +15,7 @@ import pytest
 from datadistiller import errors
 from datadistiller.api import server
 from datadistiller.embedding.onnx import OnnxEmbedder
+from datadistiller.runtime import listening
 from datadistiller.store.database import Database
 from tests.acceptance import api_parts
 
@@ -167,7 +168,7 @@ async def test_streams_end_when_the_server_stops(live: Live, client: httpx.Async
         live.stop.set()
         rest = [line async for line in lines]
     assert rest[0] == "event: status"
-    async with asyncio.timeout(server.GRACE_SECONDS):
+    async with asyncio.timeout(listening.GRACE_SECONDS):
         await live.task
 
 

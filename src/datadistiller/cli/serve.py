@@ -50,20 +50,24 @@ def parse_roles(text: str) -> list[str]:
 async def run(settings: Settings, roles: list[str]) -> None:
     """Runs the roles until SIGTERM or Ctrl-C, then drains. Raises ``errors.SetupError``."""
     from datadistiller import wiring
-    from datadistiller.runtime import process
+    from datadistiller.runtime import probes, process
 
     stop = asyncio.Event()
     process.stop_on_signals(stop)
+    answers = probes.Probes(settings.worker_name, roles, stop)
     try:
         async with (
+            # Outermost: it answers while the process waits for its database, and until it has drained.
+            probes.answering(answers, settings.health_host, 0 if "api" in roles else settings.health_port),
             wiring.open_core(settings, roles, stop) as core,
             wiring.member(core, stop) as heart,
             asyncio.TaskGroup() as tasks,
         ):
+            answers.connected(core.database, heart, core.metrics)
             if "api" in roles:
                 tasks.create_task(_serve_api(core, stop))
             if set(roles) - {"api"}:
-                tasks.create_task(wiring.run_stages(core, heart, roles, stop))
+                tasks.create_task(wiring.run_stages(core, heart, roles, stop, answers.working))
     except* errors.Unavailable:
         if not stop.is_set():  # told to stop before the database was there: nothing was begun
             raise

@@ -166,6 +166,7 @@ def children(settings: Settings, metrics_dir: Path) -> list[ProcessSpec]:
     env = {
         **for_children(settings),
         "DATADISTILLER_DATA_DIR": str(settings.data_dir.resolve()),
+        "DATADISTILLER_HEALTH_PORT": "0",  # one port cannot be for all of them, and the API tells how they are
         telemetry.MULTIPROCESS_VARIABLE: str(metrics_dir.resolve()),
     }
     roles = ["api"] + ["ingest"] * settings.ingest_workers + ["embed"] * settings.embed_workers

@@ -66,6 +66,10 @@ class Heart:
         """True while the leases of this process cannot have expired for want of a heartbeat."""
         return time.monotonic() - self._last < self._timeout
 
+    def expired(self) -> bool:
+        """True if the process must not go on: it may hold leases and is not ``alive``."""
+        return self._vital and not self.alive()
+
     def start(self) -> None:
         """Starts beating. The worker row must have been written just before."""
         self._last = time.monotonic()
@@ -91,7 +95,7 @@ class Heart:
 
     def _beat(self, memory: int) -> None:
         begun = time.monotonic()  # the row is at least as new as this
-        if self._vital and not self.alive():
+        if self.expired():
             # After a freeze this thread may run before the other: a late beat must not revive the process.
             self._end("heartbeat_expired")
         if self._pulse.beat(memory):
@@ -106,7 +110,7 @@ class Heart:
                 told = True
                 structlog.get_logger().warning("supervisor_died")
                 self._on_orphaned()
-            if self._vital and not self.alive():
+            if self.expired():
                 self._end("heartbeat_expired")
 
     def _end(self, reason: str) -> None:

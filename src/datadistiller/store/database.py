@@ -118,6 +118,11 @@ class Database:
                 await conn.execute("SET LOCAL synchronous_commit = off")
             yield conn
 
+    async def ping(self) -> None:
+        """Raises ``errors.Unavailable`` if the database does not answer."""
+        async with self.connection() as conn:
+            await conn.execute("SELECT 1")
+
     async def _borrow(self) -> Connection:
         try:
             await asyncio.wait_for(self._slots.acquire(), self._patience)

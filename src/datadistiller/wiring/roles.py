@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Any
@@ -34,8 +34,17 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
         await run_stages(core, heart, roles, stop)
 
 
-async def run_stages(core: Core, heart: heartbeat.Heart, roles: Sequence[str], stop: asyncio.Event) -> None:
-    """Runs the workers of the roles, and the loops of relay, index and reaper if asked for, until ``stop`` is set."""
+async def run_stages(
+    core: Core,
+    heart: heartbeat.Heart,
+    roles: Sequence[str],
+    stop: asyncio.Event,
+    on_running: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs the workers of the roles, and the loops of relay, index and reaper if asked for, until ``stop`` is set.
+
+    ``on_running`` is called when all are about to run.
+    """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(core.settings))
         runs = _reaper_loops(core, store, stop) if "reaper" in roles else []
@@ -52,6 +61,7 @@ async def run_stages(core: Core, heart: heartbeat.Heart, roles: Sequence[str], s
             async with asyncio.TaskGroup() as tasks:
                 for run in runs:
                     tasks.create_task(run)
+                on_running()
         finally:
             watch.cancel()
 

@@ -1,0 +1,141 @@
+"""The distributed system whole: real Kafka, PostgreSQL, MinIO and OpenSearch, and a process for each role.
+
+A process that dies is started again, as an orchestrator does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+import datadistiller
+from benchmarks.harness import Server
+from tests import services
+from tools.services.kafka import KafkaServer
+from tools.services.minio import MinioServer
+from tools.services.opensearch import OpenSearchServer
+from tools.services.postgres import PostgresServer
+
+#: The API is one process here; whoever wants more starts them.
+PROCESSES = ("api", "relay,reaper", "index", "ingest", "embed", "embed", "embed")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the roles stand on."""
+
+    kafka: KafkaServer
+    postgres: PostgresServer
+    minio: MinioServer
+    opensearch: OpenSearchServer
+
+    def environment(self) -> dict[str, str]:
+        """The settings that name them: nothing else differs from one machine."""
+        found: dict[str, str] = {"DATADISTILLER_OPENSEARCH_REPLICAS": "0"}
+        for each in (self.kafka, self.postgres, self.minio, self.opensearch):
+            found |= each.environment()
+        return found
+
+
+class Cluster(Server):
+    """Driven over HTTP like the system on one machine."""
+
+    def __init__(self, folder: Path, parts: Services, **settings: object) -> None:
+        super().__init__(folder, **settings)
+        self.services = parts
+        self.env |= {**parts.environment(), "DATADISTILLER_PORT": str(self.port), "DATADISTILLER_DATA_DIR": str(folder)}
+        self.env |= {"DATADISTILLER_HEALTH_PORT": "0", "PYTHONPATH": str(Path(datadistiller.__file__).parent.parent)}
+        self.http.timeout = httpx.Timeout(60)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+
+    def start(self) -> float:
+        """Starts every process; returns the seconds until questions can be answered."""
+        begun = time.perf_counter()
+        self.folder.mkdir(exist_ok=True)
+        for n, roles in enumerate(PROCESSES):
+            self._spawn(f"{roles}-{n}", roles)
+        self._keeper.start()
+        while time.perf_counter() - begun < 180:
+            with contextlib.suppress(httpx.TransportError):
+                if self.http.get("/health").status_code == 200:
+                    return time.perf_counter() - begun
+            time.sleep(0.1)
+        raise RuntimeError(f"The cluster is not healthy after three minutes: {self._why()}")
+
+    def tree(self) -> list[psutil.Process]:
+        """Every process of every role."""
+        found: list[psutil.Process] = []
+        for process in list(self.processes.values()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                leader = psutil.Process(process.pid)
+                found += [leader, *leader.children(recursive=True)]
+        return found
+
+    def of_role(self, roles: str) -> list[subprocess.Popen[bytes]]:
+        """The processes that were started with these roles."""
+        return [process for name, process in self.processes.items() if name.rpartition("-")[0] == roles]
+
+    def stop(self) -> None:
+        """SIGTERM to all; what does not drain in time is killed."""
+        self._ending.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self, name: str, roles: str) -> None:
+        argv = [sys.executable, "-m", "datadistiller", "serve", "--roles", roles]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            env = {**self.env, "WORKER_ID": name}
+            self.processes[name] = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
+
+    def _keep(self) -> None:
+        while not self._ending.wait(0.2):
+            for name, process in list(self.processes.items()):
+                if process.poll() is not None:
+                    self._spawn(name, name.rpartition("-")[0])
+
+    def _why(self) -> str:
+        with contextlib.suppress(httpx.HTTPError):
+            return self.http.get("/health").text
+        return "\n".join(log.read_text()[-500:] for log in self.folder.glob("*.log"))
+
+
+@asynccontextmanager
+async def running(**settings: object) -> AsyncIterator[Cluster]:
+    """A whole fresh cluster with services of its own; everything is stopped and removed at the end."""
+    scratch = Path(tempfile.mkdtemp(prefix="dd-cluster-"))
+    try:
+        async with AsyncExitStack() as stack:
+            kinds = (KafkaServer, PostgresServer, MinioServer, OpenSearchServer)
+            started = await asyncio.gather(*(stack.enter_async_context(services.own(kind)) for kind in kinds))
+            cluster = Cluster(scratch / "data", Services(*started), **settings)
+            stack.callback(cluster.http.close)
+            stack.callback(cluster.stop)
+            await asyncio.to_thread(cluster.start)
+            yield cluster
+    finally:
+        if os.environ.get("KEEP_LOGS") is None:
+            shutil.rmtree(scratch, ignore_errors=True)
