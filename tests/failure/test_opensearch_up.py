@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import psutil
 
-from benchmarks.harness import Server, role_of, small_documents
+from benchmarks.harness import Server, role_of
 from tools.services.opensearch import OpenSearchServer
 
 TEXT = b"# Orchard\n\nThe quince harvest of 1987 began on the ninth of October."
@@ -32,7 +32,7 @@ def test_a_document_all_the_way(start_server: Callable[..., Server], opensearch:
 
 def follow_a_document(server: Server) -> None:
     """In, found, in a rebuilt index as well, deleted, gone."""
-    others = server.upload_all(small_documents(5))
+    others = server.upload_all((f"note-{n}.txt", b"Note %d on pruning apple trees." % n) for n in range(5))
     job = str(server.upload("orchard.md", TEXT)["job_id"])
     states = server.wait([*others, job])
     assert {state["status"] for state in states.values()} == {"completed"}
@@ -57,7 +57,7 @@ def survive_without_the_index_worker(server: Server) -> None:
         wait_for(lambda: server.status(job)["status"] == "embedding")
         wait_for(lambda: "index" in server.http.get("/health").json()["down"])
         health = server.http.get("/health").json()
-        assert "jobs wait in 'embedding'" in health["index"]["detail"] and health["index"]["lag"] == 1
+        assert "jobs wait in 'embedding'" in health["index"]["detail"] and health["index"]["lag"] >= 1
         assert server.http.get("/readyz").status_code == 200
         assert server.query("quince harvest")["answered"]
         doctor = cli(server, "doctor")
