@@ -110,7 +110,8 @@ def index_bytes(server: services.Server) -> dict[str, int]:
     url = str(server.environment()["DATADISTILLER_INDEX_URL"]).replace("opensearch://", "http://")
     with httpx.Client(base_url=url, timeout=300) as http:
         http.post("/_forcemerge", params={"max_num_segments": 1}).raise_for_status()
-        http.post("/_flush").raise_for_status()
+        for last in ("/_refresh", "/_flush?force=true"):  # what was merged away is gone only then
+            http.post(last).raise_for_status()
         stats = http.get("/_stats/store,docs").raise_for_status().json()["indices"]
     return {name: int(of["primaries"]["store"]["size_in_bytes"]) for name, of in stats.items()}
 
