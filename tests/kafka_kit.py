@@ -8,21 +8,30 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from datadistiller import pipeline
+from datadistiller.messages import Delivery, Done, Embedded, Outcome
 from datadistiller.queueing.kafka import KafkaSource
 from datadistiller.queueing.kafka_client import Access
 from datadistiller.queueing.kafka_publisher import KafkaPublisher
 from datadistiller.runtime import telemetry
+from datadistiller.runtime.flights import Flights
 from datadistiller.runtime.relay import Relay
+from datadistiller.runtime.settlement import Settlement
+from datadistiller.runtime.worker import Worker
 from datadistiller.store.database import Database
 from datadistiller.store.messages import Messages
+from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
-from datadistiller.store.signals import Signals
+from datadistiller.store.signals import Notifier, Signals
+from datadistiller.store.workers import Workers
+from tests import seed
 from tools.services.kafka import KafkaServer
 
 TOPICS = [topic.name for topic in pipeline.topics()]
@@ -40,16 +49,17 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 60
 
 
 async def fresh(kafka: KafkaServer) -> None:
-    """Removes the topics and groups that an earlier test left: message ids begin at 1 in each database."""
+    """Removes the topics that an earlier test left, and with them how far they were read: message ids begin at 1 in
+    each database."""
     await asyncio.to_thread(_forget, AdminClient({"bootstrap.servers": kafka.bootstrap}))
 
 
 def _forget(admin: AdminClient) -> None:
-    groups = [spec.group for spec in pipeline.PIPELINE]
-    gone = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND}
     end = time.monotonic() + 60
-    # A broker that has just started does not yet know everything it is asked.
-    while _codes(admin.delete_consumer_groups(groups)) | _codes(admin.delete_topics(TOPICS)) != gone:
+    # The controller knows at once that they are gone, the broker that answers a moment later.
+    while _codes(admin.delete_topics(TOPICS)) != {KafkaError.UNKNOWN_TOPIC_OR_PART} or not set(TOPICS).isdisjoint(
+        admin.list_topics(timeout=30).topics
+    ):
         assert time.monotonic() < end, "the topics are still there"
         time.sleep(0.05)
 
@@ -98,6 +108,49 @@ def source(
         spec.dead_letter_topic,
         **options,
     )
+
+
+DIM = 4
+Stage = Callable[[Sequence[Delivery]], Awaitable[Sequence[Outcome]]]
+
+
+async def at_once(batch: Sequence[Delivery]) -> list[Outcome]:
+    """A stage that costs nothing."""
+    return [Done(delivery, Embedded(np.ones(DIM, np.float16))) for delivery in batch]
+
+
+@dataclass
+class Worked:
+    """What a worker of a test did."""
+
+    metrics: telemetry.Metrics
+    source: KafkaSource
+
+    def count(self, outcome: str) -> int:
+        labels = {"stage": "embed", "outcome": outcome}
+        return int(self.metrics.registry().get_sample_value("datadistiller_attempts_total", labels) or 0)
+
+
+@asynccontextmanager
+async def working(
+    kafka: KafkaServer, database: Database, stage: Stage = at_once, **options: Any
+) -> AsyncIterator[Worked]:
+    """An embedding worker in this process, with a stage of the test's."""
+    spec, messages, boot = pipeline.stage("embed"), Messages(database), uuid.uuid4()
+    await Workers(database).register(boot, "test", "embed", 1)
+    model_id = await Models(database).activate("test-model", DIM)
+    worked = Worked(telemetry.Metrics(), source(kafka, database, boot=boot, **options))
+    flights, notifier = Flights(messages, boot), Notifier(database)
+    settlement = Settlement(spec, seed.LIMITS, model_id, messages, notifier, worked.metrics, lambda: True)
+    worker = Worker(spec, worked.source, stage, settlement, flights, messages, worked.metrics, boot, 10)
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(stop))
+    try:
+        yield worked
+    finally:
+        stop.set()
+        await running
+        await Workers(database).remove(boot)
 
 
 class Reader:

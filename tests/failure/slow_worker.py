@@ -15,15 +15,14 @@ import numpy as np
 
 from datadistiller import pipeline, wiring
 from datadistiller.messages import Delivery, Done, Embedded, Outcome
-from datadistiller.queueing.postgres import PostgresSource
 from datadistiller.runtime import process, telemetry
 from datadistiller.runtime.flights import Flights
 from datadistiller.runtime.settlement import Settlement
 from datadistiller.runtime.worker import Worker
 from datadistiller.settings import Settings
-from datadistiller.store import signals
 from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
+from datadistiller.wiring.adapters import open_source
 
 DIM = 4
 
@@ -63,10 +62,7 @@ async def main(folder: Path, mark: int, lease_seconds: float) -> None:
         model_id = await Models(core.database).activate("test", DIM)
         boot = core.identity.boot
         flights = Flights(messages, boot)
-        source = PostgresSource(
-            lambda limit: messages.claim(spec.topic, limit, boot, spec.seconds),
-            lambda: core.signals.subscribe(signals.WORK, spec.topic),
-        )
+        source = await open_source(settings, spec, messages, core.signals, boot)
         limits = Limits(spec.tries, spec.solo_crashes)
         settlement = Settlement(spec, limits, model_id, messages, core.notifier, core.metrics, heart.alive)
         worker = Worker(spec, source, Held(folder, mark), settlement, flights, messages, core.metrics, boot,

@@ -49,14 +49,6 @@ class Record:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How a topic stands for one group: records ever written (0: there is no such topic), and those not yet read."""
-
-    written: int
-    waiting: int
-
-
 class Publisher(Protocol):
     """The way to a broker.
 
@@ -73,8 +65,8 @@ class Publisher(Protocol):
         """Returns once the broker has acknowledged all of them. After an error any of them may have been published."""
         ...
 
-    async def backlog(self, topic: str, group: str) -> Backlog:
-        """How far the group has come with a topic."""
+    async def written(self, topic: str) -> int:
+        """Records ever written to a topic; 0 if there is none. If that is less than before, the broker lost some."""
         ...
 
     async def differences(self, topics: Sequence[Topic]) -> Sequence[str]:

@@ -43,7 +43,6 @@ class KafkaSource:
         publisher: Publisher,
         dead_letter_topic: str,
         *,
-        session_seconds: float = 8.0,
         poll_seconds: float = 60.0,
         buffered: int = 1024,
     ) -> None:
@@ -51,9 +50,7 @@ class KafkaSource:
         self._begin = begin
         self._publisher = publisher
         self._dead_letter_topic = dead_letter_topic
-        self._receiver = Receiver(
-            access, topic, group, session_seconds=session_seconds, poll_seconds=poll_seconds, buffered=buffered
-        )
+        self._receiver = Receiver(access, topic, group, poll_seconds=poll_seconds, buffered=buffered)
         self._buffer = self._receiver.buffer
         self._taking = asyncio.Lock()
         self._arrived = asyncio.Event()

@@ -23,8 +23,8 @@ FETCH = 500  # records taken at once
 #: A record that is none of ours is kept up to here: it may be anything.
 KEPT_BYTES = 65_536
 RESTART_SECONDS = 1.0
-#: What brokers allow at least.
-LEAST_SESSION_SECONDS = 6.0
+#: After its last sign of life the partitions of a dead process go to others: the least that brokers allow by default.
+SESSION_SECONDS = 6.0
 
 log = structlog.get_logger(__name__)
 
@@ -32,20 +32,18 @@ log = structlog.get_logger(__name__)
 class Receiver:
     """Receives the records of one topic into ``buffer``, and acknowledges what was settled there.
 
-    ``session_seconds`` after its last sign of life the partitions of a dead process go to others, ``poll_seconds``
-    after its last poll those of one that stands still. Above ``buffered`` records the partitions pause.
+    ``poll_seconds`` after its last poll the partitions of a process that stands still go to others. Above ``buffered``
+    records the partitions pause.
     """
 
-    def __init__(
-        self, access: Access, topic: str, group: str, *, session_seconds: float, poll_seconds: float, buffered: int
-    ) -> None:
+    def __init__(self, access: Access, topic: str, group: str, *, poll_seconds: float, buffered: int) -> None:
         self.buffer = Buffer()
         self._topic = topic
         self._buffered = buffered
         self._troubles = Troubles(access, topic)
         self._config = {
             **access.config(self._troubles),
-            **_membership(group, session_seconds, poll_seconds),
+            **_membership(group, poll_seconds),
             "on_commit": self._committed,
         }
         self._paused = False
@@ -153,8 +151,8 @@ class Receiver:
         log.info("partitions_revoked", topic=self._topic, partitions=sorted(p.partition for p in partitions))
 
 
-def _membership(group: str, session_seconds: float, poll_seconds: float) -> dict[str, Any]:
-    session = int(max(LEAST_SESSION_SECONDS, session_seconds) * 1000)
+def _membership(group: str, poll_seconds: float) -> dict[str, Any]:
+    session = int(SESSION_SECONDS * 1000)
     return {
         "group.id": group,
         "enable.auto.commit": False,

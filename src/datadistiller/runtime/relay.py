@@ -30,9 +30,8 @@ from datadistiller.store.signals import Signals
 SHORTEST_PAUSE, POLL_SECONDS = 0.05, 1.0
 #: Dead letters and events are looked for this often, and the broker is compared with the window, seconds.
 MIRROR_SECONDS, WATCH_SECONDS = 0.5, 2.0
-#: A message that was not begun after this long is published once more, unless the broker holds plenty anyway.
-AGAIN_SECONDS = 30.0
-PLENTY = 4  # windows
+#: A message that was not begun after this long is published once more; while nobody begins anything, ever more rarely.
+AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 30.0, 3600.0
 MIRRORED = 500  # letters or events at once
 AWAY_SECONDS = 1.0
 JSON = {"content-type": "application/json"}
@@ -43,6 +42,7 @@ class _Spell:
     """What one spell of leading remembers."""
 
     written: dict[str, int] = field(default_factory=dict)  # records in each topic when last seen
+    patience: dict[str, float] = field(default_factory=dict)  # by topic whose window does not move, seconds
     mirrored_at: float = 0.0
     watched_at: float = 0.0
 
@@ -113,7 +113,9 @@ class Relay:
         for spec in pipeline.PIPELINE:
             references = await self._outbox.mark(spec.topic, self._window(spec))
             await self._publish(spec.topic, references)
-            moved = moved or bool(references)
+            if references:
+                moved = True
+                spell.patience.pop(spec.topic, None)
         now = time.monotonic()
         if now - spell.mirrored_at >= MIRROR_SECONDS:
             spell.mirrored_at = now
@@ -142,17 +144,19 @@ class Relay:
 
     async def _watch(self, spec: pipeline.StageSpec, spell: _Spell) -> None:
         """Compares the window with the broker. Raises ``errors.Unavailable`` if the broker has lost something."""
-        if not (await self._outbox.window(spec.topic)).messages:
+        window = await self._outbox.window(spec.topic)
+        if not window.messages:
             return
-        backlog = await self._publisher.backlog(spec.topic, spec.group)
-        if backlog.written < max(1, spell.written.get(spec.topic, 0)):
+        written = await self._publisher.written(spec.topic)
+        if written < max(1, spell.written.get(spec.topic, 0)):
             raise errors.Unavailable(f"The broker has lost records of the topic {spec.topic}.")
-        spell.written[spec.topic] = backlog.written
-        if backlog.waiting < PLENTY * self._window(spec):
-            references = await self._outbox.mark_again(spec.topic, self._again_seconds)
+        spell.written[spec.topic] = written
+        patience = spell.patience.get(spec.topic, self._again_seconds)
+        if window.oldest_seconds >= patience:
+            references = await self._outbox.mark_again(spec.topic, patience)
             await self._publish(spec.topic, references, anywhere=True)
-            if references:
-                structlog.get_logger().info("published_again", topic=spec.topic, messages=len(references))
+            spell.patience[spec.topic] = min(LONGEST_AGAIN_SECONDS, 2 * patience)
+            structlog.get_logger().info("published_again", topic=spec.topic, messages=len(references))
 
     async def _publish(self, topic: str, references: Sequence[Reference], anywhere: bool = False) -> None:
         await self._send([Record(topic, None if anywhere else r.key, messages.encode(r), JSON) for r in references])

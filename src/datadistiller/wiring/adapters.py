@@ -160,7 +160,6 @@ async def open_source(
         lambda ids, limit: messages.begin(spec.topic, ids, limit, boot, spec.seconds),
         _publisher(settings),
         spec.dead_letter_topic,
-        session_seconds=settings.worker_timeout_seconds,
         poll_seconds=settings.kafka_poll_seconds,
     )
 
