@@ -22,7 +22,7 @@ from datadistiller.queueing.kafka_receiver import Receiver
 LOOK = 32
 BUSY_SECONDS = 0.02  # until messages that are in other hands at this moment are looked at again
 REJECT_SECONDS = 0.5  # between two tries to put records aside
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 4.0  # the session of a member that did not leave ends soon enough
 
 log = structlog.get_logger(__name__)
 
