@@ -27,6 +27,13 @@ async def test_an_unknown_scheme_names_the_known_ones(name: str, role: str, tmp_
     assert SECRET not in refused.value.message + refused.value.hint
 
 
+async def test_a_relay_without_a_broker_is_refused(tmp_path: Path, database_url: str) -> None:
+    settings = Settings(data_dir=tmp_path, database_url=database_url)
+    with pytest.raises(errors.SetupError, match="none is set") as refused:
+        await serve.run(settings, ["relay"])
+    assert "DATADISTILLER_QUEUE_URL" in refused.value.hint
+
+
 async def test_told_to_stop_before_the_database_is_there(tmp_path: Path) -> None:
     stop = asyncio.Event()
     stop.set()

@@ -78,7 +78,7 @@ class KafkaSource:
         """Leaves the group; what was received and not begun is received by others."""
         self._closed.set()
         if not await asyncio.to_thread(self._receiver.stop, CLOSE_SECONDS):
-            log.warning("queue_not_left", topic=self._topic, reason="Kafka does not answer.")
+            log.warning("queue_not_left", topic=self._topic, reason="The group took too long to let us go.")
         await self._publisher.close()
 
     async def _look(self, looked: Sequence[Received], limit: int) -> Sequence[Delivery]:
