@@ -186,7 +186,8 @@ async def test_a_storm_of_rebalances(broker: KafkaServer, database: Database) ->
 
     await seed.chunked(database, CHUNKS)
     workers: list[kafka_kit.Worked] = []
-    async with working(broker, database, slowly) as steady, relaying(broker, database, window=1):
+    async with relaying(broker, database, window=1), working(broker, database, slowly) as steady:
+        await until(lambda: fewer(database, CHUNKS))
         while not await empty(database):
             async with working(broker, database, slowly) as one, working(broker, database, slowly) as two:
                 workers += [one, two]
