@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.parsing import formats
-from datadistiller.pipeline import PIPELINE
+from datadistiller.pipeline import PIPELINE, topics
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
 
@@ -58,6 +58,16 @@ def stages() -> Iterator[str]:
         )
 
 
+def on_kafka() -> Iterator[str]:
+    """The topics."""
+    groups = {spec.topic: spec.group for spec in PIPELINE}
+    yield "| topic | group | partitions | kept |"
+    yield "|---|---|---|---|"
+    for topic in topics():
+        group = f"`{groups[topic.name]}`" if topic.name in groups else ""
+        yield f"| `{topic.name}` | {group} | {topic.partitions} | {topic.retention_hours / 24:.0f} d |"
+
+
 def readable() -> Iterator[str]:
     """The formats."""
     yield "| format | extensions | its pages are |"
@@ -80,6 +90,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "errors": error_codes,
     "stages": stages,
+    "topics": on_kafka,
     "formats": readable,
     "metrics": counted,
 }

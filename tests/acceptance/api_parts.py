@@ -35,6 +35,7 @@ from datadistiller.store.inspection import Inspection
 from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
+from datadistiller.store.outbox import Outbox
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
 
@@ -56,6 +57,7 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
         settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
         inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
         keys=ApiKeys(database),
+        outbox=Outbox(database), publisher=None,
         accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
         index=InsideStatus(index, follower), signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id,
         embedder=embedder,
@@ -131,7 +133,7 @@ async def ready(client: Any) -> None:
             await asyncio.sleep(0.02)
 
 
-async def register_workers(parts: Any) -> None:
-    """Enters a live worker of each role."""
-    for role in ("ingest", "embed"):
+async def register_workers(parts: Any, *roles: str) -> None:
+    """Enters a live worker of each role; of these instead of the usual ones, if any are given."""
+    for role in roles or ("ingest", "embed"):
         await parts.workers.register(uuid.uuid4(), f"test-{role}", role, 1)

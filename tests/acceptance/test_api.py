@@ -18,6 +18,8 @@ from datadistiller import errors, messages
 from datadistiller.api import health
 from datadistiller.api.app import create_app
 from datadistiller.embedding.onnx import OnnxEmbedder
+from datadistiller.queueing.kafka_client import Access
+from datadistiller.queueing.kafka_publisher import KafkaPublisher
 from datadistiller.store.database import Database
 from tests.acceptance import api_parts
 
@@ -679,6 +681,23 @@ async def test_health_names_what_is_down(client: httpx.AsyncClient, parts: Any) 
     assert body["status"] == "healthy" and body["down"] == []
     assert body["workers"]["roles"] == {"ingest": 1, "embed": 1}
     assert {body[name]["status"] for name in ("database", "objects", "index", "workers")} == {"up"}
+    assert "queue" not in body
+
+
+async def test_a_broker_that_is_away_is_named(client: httpx.AsyncClient, parts: Any) -> None:
+    parts.publisher = KafkaPublisher(Access("kafka://127.0.0.1:1"))
+    await api_parts.ready(client)
+    await api_parts.register_workers(parts)
+    body = (await client.get("/health")).json()
+    assert body["down"] == ["workers", "queue"]
+    assert "relay" in body["workers"]["detail"] and "127.0.0.1:1 does not answer" in body["queue"]["detail"]
+    await api_parts.register_workers(parts, "relay")
+    assert (await client.get("/health")).json()["down"] == ["queue"]
+    findings = (await client.get("/api/v2/doctor")).json()["findings"]
+    assert [f["level"] for f in findings if "127.0.0.1:1" in f["sentence"]] == ["error"]
+    assert any("published and not begun" in f["sentence"] for f in findings)
+    assert (await upload(client)).status_code == 202
+    await parts.publisher.close()
 
 
 async def test_monitors_may_ask_for_the_head_only(client: httpx.AsyncClient, parts: Any) -> None:

@@ -39,6 +39,13 @@ async def test_an_index_inside_the_api_has_no_worker(tmp_path: Path, database_ur
     assert "'index'" in refused.value.message and "opensearch://" in refused.value.hint
 
 
+async def test_a_relay_without_a_broker_is_refused(tmp_path: Path, database_url: str) -> None:
+    settings = Settings(data_dir=tmp_path, database_url=database_url)
+    with pytest.raises(errors.SetupError, match="none is set") as refused:
+        await serve.run(settings, ["relay"])
+    assert "DATADISTILLER_QUEUE_URL" in refused.value.hint
+
+
 async def test_told_to_stop_before_the_database_is_there(tmp_path: Path) -> None:
     stop = asyncio.Event()
     stop.set()

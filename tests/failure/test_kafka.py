@@ -180,14 +180,18 @@ async def test_what_the_broker_lost_without_a_word_is_published_again(broker: Ka
 
 
 async def test_a_storm_of_rebalances(broker: KafkaServer, database: Database) -> None:
+    async def slowly(batch: Sequence[Delivery]) -> list[Outcome]:
+        await asyncio.sleep(0.05 * len(batch))
+        return await at_once(batch)
+
     await seed.chunked(database, CHUNKS)
-    workers = []
-    async with working(broker, database, gently) as steady, relaying(broker, database, window=2):
-        for _ in range(4):
-            async with working(broker, database, gently) as one, working(broker, database, gently) as two:
+    workers: list[kafka_kit.Worked] = []
+    async with relaying(broker, database, window=1), working(broker, database, slowly) as steady:
+        await until(lambda: fewer(database, CHUNKS))
+        while not await empty(database):
+            async with working(broker, database, slowly) as one, working(broker, database, slowly) as two:
                 workers += [one, two]
-                await asyncio.sleep(0.7)
-        await until(lambda: empty(database))
+                await asyncio.sleep(1.5)
     await assert_done_once(database, CHUNKS, [steady, *workers])
 
 

@@ -22,7 +22,7 @@ from datadistiller.queueing.kafka_receiver import Receiver
 LOOK = 32
 BUSY_SECONDS = 0.02  # until messages that are in other hands at this moment are looked at again
 REJECT_SECONDS = 0.5  # between two tries to put records aside
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 4.0  # the session of a member that did not leave ends soon enough
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class KafkaSource:
         """Leaves the group; what was received and not begun is received by others."""
         self._closed.set()
         if not await asyncio.to_thread(self._receiver.stop, CLOSE_SECONDS):
-            log.warning("queue_not_left", topic=self._topic, reason="Kafka does not answer.")
+            log.warning("queue_not_left", topic=self._topic, reason="The group took too long to let us go.")
         await self._publisher.close()
 
     async def _look(self, looked: Sequence[Received], limit: int) -> Sequence[Delivery]:

@@ -25,6 +25,7 @@ KEPT_BYTES = 65_536
 RESTART_SECONDS = 1.0
 #: After its last sign of life the partitions of a dead process go to others: the least that brokers allow by default.
 SESSION_SECONDS = 6.0
+HEARTBEAT_MS = 500  # a member learns by it that the others want to share anew, and they wait for it
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +161,7 @@ def _membership(group: str, poll_seconds: float) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": session,
-        "heartbeat.interval.ms": session // 4,
+        "heartbeat.interval.ms": HEARTBEAT_MS,
         "max.poll.interval.ms": max(session, int(poll_seconds * 1000)),
         "queued.min.messages": 1000,
         "queued.max.messages.kbytes": 4096,
