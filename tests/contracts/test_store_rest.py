@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from datadistiller import errors, model
+from datadistiller import errors, model, store
 from datadistiller.messages import CHUNK_TOPIC, INGEST_TOPIC, Done, Failed, Removed
 from datadistiller.store.database import Database
 from datadistiller.store.maintenance import Maintenance
@@ -20,6 +21,8 @@ from datadistiller.store.models import Models
 from datadistiller.store.signals import CHANGES, JOBS, WORK, Notifier, Signals
 from datadistiller.store.workers import Heartbeat
 from tests.contracts.store_kit import ALL_LIMITS, DIM, Kit, reading
+
+MIGRATIONS = Path(store.__file__).parent / "migrations"
 
 
 async def cut_all(url: str) -> None:
@@ -129,7 +132,8 @@ async def test_errors_never_quote_a_row(kit: Kit) -> None:
 
 async def test_migrating_is_repeatable_concurrent_and_refuses_the_future(database: Database, kit: Kit) -> None:
     await asyncio.gather(*(migrate(database) for _ in range(4)))
-    assert [r["version"] for r in await kit.rows("SELECT version FROM schema_migrations")] == [1]
+    applied = [r["version"] for r in await kit.rows("SELECT version FROM schema_migrations ORDER BY version")]
+    assert applied == sorted(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql")) and applied
     await kit.run("INSERT INTO schema_migrations (version, name) VALUES (9000, 'later')")
     with pytest.raises(errors.SetupError, match="9000"):
         await migrate(database)
