@@ -240,7 +240,8 @@ async def test_logs_name_the_key_by_its_number_only(client: httpx.AsyncClient) -
     with structlog.testing.capture_logs() as lines:
         await client.get("/api/v2/documents", headers=bearer(made["key"]))
         await client.get("/api/v2/documents", headers=bearer("dd_wrong-wrong-wrong"))
-    assert [(line["status"], line.get("key_id")) for line in lines] == [(200, made["key_id"]), (401, None)]
+    requests = [line for line in lines if line["event"] == "request"]  # others may be at work meanwhile
+    assert [(line["status"], line.get("key_id")) for line in requests] == [(200, made["key_id"]), (401, None)]
     for secret in (made["key"][10:], "wrong-wrong", BOOTSTRAP):
         assert secret not in str(lines)
 
