@@ -240,7 +240,7 @@ def test_a_folder_in_use_is_refused(up: Up) -> None:
 @pytest.mark.parametrize(
     ("words", "more", "sentence"),
     [
-        (("--host", "0.0.0.0"), {}, "it has no authentication yet"),
+        (("--host", "0.0.0.0"), {}, "needs an API key, since it is to listen on 0.0.0.0"),
         (("--data-dir", "file/below"), {}, "cannot be written (Not a directory)"),
         (("--data-dir", "file"), {}, "is not a folder"),
         ((), {"DATADISTILLER_MIN_FREE_DISK_BYTES": str(10**18)}, "is full"),
