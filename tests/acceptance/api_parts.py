@@ -54,9 +54,9 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
     parts = SimpleNamespace(
         settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
         inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
-        keys=ApiKeys(database),
-        accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
-        follower=follower, signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder,
+        keys=ApiKeys(database), accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store,
+        search_index=index, search=search, ask=Ask(search), follower=follower, signals=signals, notifier=notifier,
+        metrics=Metrics(), model_id=model_id, embedder=embedder,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)

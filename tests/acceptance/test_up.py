@@ -176,6 +176,22 @@ def test_doctor_finds_nothing_wrong(up: Up) -> None:
     assert not [finding for finding in findings if finding["level"] == "error"]
 
 
+def test_doctor_compares_the_stores_completely(up: Up, tmp_path: Path) -> None:
+    path = note(tmp_path, "anchor.txt", "The spare anchor of the Maren lies behind the ice house.\n")
+    job = up.answer("ingest", str(path), "--collection", "anchors")[0]["job"]["job_id"]
+    agreed = up.answer("doctor", "--deep")[0]
+    assert (agreed["level"], agreed["part"]) == ("ok", "comparison")
+    assert re.search(r"agree on all \d+ documents and \d+ chunks", agreed["sentence"])
+    stored = up.folder / "objects" / "uploads" / job / "anchor.txt"
+    lost = stored.rename(tmp_path / "lost.txt")
+    done = up.cli("doctor", "--deep")
+    assert done.returncode == 1
+    assert f"1 documents have lost their file, for example uploads/{job}/anchor.txt." in done.stdout
+    lost.rename(stored)
+    assert up.cli("doctor", "--deep").returncode == 0
+    assert up.cli("delete", job).returncode == 0
+
+
 def test_the_index_is_built_anew_without_the_model(up: Up) -> None:
     before = httpx.get(f"{up.url}/health").json()["index"]["entries"]
     assert up.cli("rebuild-index").returncode == 0
@@ -196,7 +212,7 @@ def test_a_folder_in_use_is_refused(up: Up) -> None:
 @pytest.mark.parametrize(
     ("words", "more", "sentence"),
     [
-        (("--host", "0.0.0.0"), {}, "it has no authentication yet"),
+        (("--host", "0.0.0.0"), {}, "needs an API key, since it is to listen on 0.0.0.0"),
         (("--data-dir", "file/below"), {}, "cannot be written (Not a directory)"),
         (("--data-dir", "file"), {}, "is not a folder"),
         ((), {"DATADISTILLER_MIN_FREE_DISK_BYTES": str(10**18)}, "is full"),

@@ -22,6 +22,8 @@ PATIENCE_SECONDS = 600.0
 #: A server that restarts is not there for some seconds; a patient client waits that long for its return.
 GONE_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
+#: How long an answer is waited for, seconds.
+ANSWER_SECONDS = 60.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,13 +42,22 @@ class Client:
 
     A ``patient`` client waits while the server is full (429, 503: as long as it says, up to ten minutes) or gone (a
     minute); all it sends can be repeated, because the same bytes are the same document. Usable from several threads.
+    An answer is waited for for ``answer_seconds`` (None: for ever).
     """
 
-    def __init__(self, url: str, *, patient: bool = False, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        patient: bool = False,
+        answer_seconds: float | None = ANSWER_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._patient = patient
+        timeout = httpx.Timeout(ANSWER_SECONDS, read=answer_seconds)
         try:
-            self._http = httpx.Client(base_url=self.url, headers=authorization(), timeout=60, transport=transport)
+            self._http = httpx.Client(base_url=self.url, headers=authorization(), timeout=timeout, transport=transport)
         except httpx.InvalidURL:
             raise errors.RequestError(f"'{url}' is not a URL.", hint="It looks like http://127.0.0.1:8000.") from None
 

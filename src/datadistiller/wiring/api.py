@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datadistiller import objects
+from datadistiller import indexing, objects
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
 from datadistiller.store.api_keys import ApiKeys
@@ -47,6 +47,7 @@ class ApiParts:
     keys: ApiKeys
     accept: Accept
     objects: objects.ObjectStore
+    search_index: indexing.SearchIndex
     search: Search
     ask: Ask
     follower: Follower
@@ -87,6 +88,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             keys=ApiKeys(database),
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
             objects=store,
+            search_index=index,
             search=search,
             ask=Ask(search),
             follower=follower,
