@@ -59,6 +59,7 @@ async def api_parts(database: Database, folder: Path, embedder: OnnxEmbedder, **
         keys=ApiKeys(database),
         outbox=Outbox(database), publisher=None,
         accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search, ask=Ask(search),
+        search_index=index,
         index=InsideStatus(index, follower), signals=signals, notifier=notifier, metrics=Metrics(), model_id=model_id,
         embedder=embedder,
     )  # fmt: skip

@@ -123,13 +123,6 @@ def test_keys_open_the_server_and_their_commands_say_what_happens(up: Up, tmp_pa
     assert run("keys", "revoke", "999", **admin).returncode == 1
 
 
-def test_it_does_not_listen_beyond_this_machine_without_a_key(scratch: Path) -> None:
-    done = run("up", "--data-dir", str(scratch / "other"), "--host", "0.0.0.0", "--port", "0")
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: DataDistiller needs an API key, since it is to listen on 0.0.0.0")
-    assert "datadistiller keys create" in done.stderr
-
-
 def test_a_store_that_refuses_us_is_a_sentence_without_the_secret(scratch: Path, proxy: Proxy) -> None:
     wrong = {"DATADISTILLER_OBJECTS_URL": "s3://some-bucket", "DATADISTILLER_S3_ENDPOINT": proxy.url,
              "DATADISTILLER_S3_ACCESS_KEY": USER, "DATADISTILLER_S3_SECRET_KEY": "hunter2-of-the-bucket"}  # fmt: skip

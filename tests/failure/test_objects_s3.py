@@ -140,6 +140,8 @@ def assert_nothing_is_lost_or_left(server: Server, bucket: Bucket, uploads: Uplo
     except AssertionError:
         missing, left = set(known) - set(seen[-1]), set(seen[-1]) - set(known)
         pytest.fail(f"missing: {missing}, left: {left}")
+    found = server.http.get("/api/v2/doctor", params={"deep": True}, timeout=PATIENCE).json()["findings"]
+    assert not [finding for finding in found if finding["level"] == "error"]
 
 
 def test_killed_and_started_again(running: Server, own_minio: MinioServer, bucket: Bucket) -> None:

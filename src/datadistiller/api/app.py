@@ -45,6 +45,7 @@ def create_app(parts: wiring.ApiParts, stop: asyncio.Event | None = None) -> Fas
     app = FastAPIOffline(title="DataDistiller", version=datadistiller.__version__, description=DESCRIPTION)
     app.state.parts = parts
     app.state.stop = stop or asyncio.Event()
+    app.state.comparing = asyncio.Lock()
     app.state.admission = Admission(parts.objects, parts.jobs, _limits(parts.settings))
     for resource in RESOURCES:
         app.include_router(resource.router)

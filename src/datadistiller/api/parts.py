@@ -24,6 +24,10 @@ def _stop(request: Request) -> asyncio.Event:
     return cast(asyncio.Event, request.app.state.stop)
 
 
+def _comparing(request: Request) -> asyncio.Lock:
+    return cast(asyncio.Lock, request.app.state.comparing)
+
+
 def _job_id(
     job_id: Annotated[
         str, Path(description="The id an upload was answered with.", json_schema_extra={"format": "uuid"})
@@ -40,4 +44,6 @@ Parts = Annotated[wiring.ApiParts, Depends(_parts)]
 Gate = Annotated[Admission, Depends(_admission)]
 #: Set when the server is to stop: streams end then.
 Stop = Annotated[asyncio.Event, Depends(_stop)]
+#: Held while all stores are compared: once at a time is enough.
+Comparing = Annotated[asyncio.Lock, Depends(_comparing)]
 JobId = Annotated[UUID, Depends(_job_id)]

@@ -25,6 +25,8 @@ GONE_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
 #: A stream of events that is silent this long is dead, seconds: the server says something every fifteen.
 SILENCE_SECONDS = 60.0
+#: How long an answer is waited for, seconds.
+ANSWER_SECONDS = 60.0
 
 Url = Annotated[str, typer.Option("--url", envvar="DATADISTILLER_URL", help="The server.")]
 Key = Annotated[
@@ -57,6 +59,7 @@ class Client:
 
     A ``patient`` client waits while the server is full (429, 503: as long as it says, up to ten minutes) or gone (a
     minute); all it sends can be repeated, because the same bytes are the same document. Usable from several threads.
+    An answer is waited for for ``answer_seconds`` (None: for ever).
     """
 
     def __init__(
@@ -65,12 +68,16 @@ class Client:
         *,
         key: str | None = None,
         patient: bool = False,
+        answer_seconds: float | None = ANSWER_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._patient = patient
+        timeout = httpx.Timeout(ANSWER_SECONDS, read=answer_seconds)
         try:
-            self._http = httpx.Client(base_url=self.url, headers=authorization(key), timeout=60, transport=transport)
+            self._http = httpx.Client(
+                base_url=self.url, headers=authorization(key), timeout=timeout, transport=transport
+            )
         except httpx.InvalidURL:
             raise errors.RequestError(f"'{url}' is not a URL.", hint="It looks like http://127.0.0.1:8000.") from None
 

@@ -16,11 +16,17 @@ dead_letters = typer.Typer(no_args_is_help=True, help="What could not be process
 Letter = Annotated[int, typer.Argument(metavar="ID", help="The number of the dead letter.")]
 
 
-def doctor(as_json: client.AsJson = False, url: client.Url = client.DEFAULT_URL) -> None:
+def doctor(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare database, object store and index completely too; takes its time.")
+    ] = False,
+    as_json: client.AsJson = False,
+    url: client.Url = client.DEFAULT_URL,
+) -> None:
     """Examine the system and explain every job that is not finished. Exit code 1 if something is wrong."""
-    with client.Client(url) as server:
+    with client.Client(url, answer_seconds=None if deep else client.ANSWER_SECONDS) as server:
         try:
-            findings: list[dict[str, Any]] = server.get("/api/v2/doctor")["findings"]
+            findings: list[dict[str, Any]] = server.get("/api/v2/doctor", deep=deep)["findings"]
         except client.ServerGone as error:
             findings = [{"level": "error", "part": "api", "sentence": error.message, "hint": error.hint}, *_local()]
     if as_json:

@@ -52,6 +52,7 @@ class ApiParts:
     keys: ApiKeys
     accept: Accept
     objects: objects.ObjectStore
+    search_index: indexing.Index
     search: Search
     ask: Ask
     index: IndexStatus
@@ -90,6 +91,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             keys=ApiKeys(database),
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
             objects=store,
+            search_index=index,
             search=search,
             ask=Ask(search),
             index=status,
