@@ -67,10 +67,10 @@ async def test_one_comparison_at_a_time(client: httpx.AsyncClient, parts: Any) -
     began, go_on = asyncio.Event(), asyncio.Event()
     contents = parts.search_index.contents
 
-    async def held() -> Any:  # as long as this test wants
+    async def held(first: int = 0, limit: int | None = None) -> Any:  # as long as this test wants
         began.set()
         await go_on.wait()
-        return await contents()
+        return await contents(first, limit)
 
     parts.search_index.contents = held
     running = asyncio.create_task(examined(client, deep=True))

@@ -131,8 +131,11 @@ class Doubled:
     """An index in which something is twice, as it then looks from outside: no adapter can be brought to it."""
 
     def __init__(self, index: indexing.SearchIndex) -> None:
-        self.entries = index.entries + 1
+        self._index = index
         self.contents = index.contents
+
+    async def count(self) -> int:
+        return await self._index.count() + 1
 
 
 @only_local
