@@ -25,7 +25,6 @@ router = APIRouter(tags=["operations"])
     "/health",
     operation_id="get_health",
     summary="How the system is",
-    response_model_exclude_none=True,
     responses={503: {"model": schemas.Health, "description": "A part is down; `down` names it."}},
 )
 async def get_health(parts: Parts, response: Response) -> schemas.Health:

@@ -28,6 +28,7 @@ _SILENT = (
     KafkaError._TIMED_OUT,
     KafkaError._MSG_TIMED_OUT,
     KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
 )
 _FORBIDDEN = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -140,8 +141,9 @@ class Troubles:
         if cause.code() == KafkaError._MAX_POLL_EXCEEDED:
             stalled = f"{where} gave our partitions to others: this process stood still for too long."
             return errors.Unavailable(stalled, hint="Nothing to do; it joins again by itself.")
+        failed = "does not answer" if cause.code() in _SILENT else "could not do this"
         return errors.Unavailable(
-            f"{where} does not answer: {reason}.", hint="Start Kafka, or check DATADISTILLER_QUEUE_URL."
+            f"{where} {failed}: {reason}.", hint="Start Kafka, or check DATADISTILLER_QUEUE_URL and Kafka's log."
         )
 
     @contextmanager
