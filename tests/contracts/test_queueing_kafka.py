@@ -205,6 +205,19 @@ async def test_document_events_are_as_their_schema_says(broker: KafkaServer, kit
     assert "secret" not in str(events)
 
 
+async def test_work_goes_on_while_nothing_can_be_told(
+    broker: KafkaServer, database: Database, publisher: KafkaPublisher
+) -> None:
+    await publisher.prepare(pipeline.topics())
+    alter = ("--alter", "--entity-type", "topics", "--entity-name", EVENTS_TOPIC)
+    await broker.tool("kafka-configs", *alter, "--add-config", "max.message.bytes=10")
+    await seed.chunked(database, 40)
+    async with relaying(broker, database), working(broker, database) as worked:
+        await until(lambda: empty(database))
+    assert worked.count("done") == 40
+    assert not await _recorded(database, "job_events")
+
+
 async def test_of_two_relays_one_publishes_and_the_other_takes_over(broker: KafkaServer, database: Database) -> None:
     await seed.chunked(database, 20)
     with reading(broker, CHUNK_TOPIC) as reader:

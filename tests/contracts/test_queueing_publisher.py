@@ -70,6 +70,10 @@ def test_a_port_may_be_left_out() -> None:
     assert Access("kafka://a,b:1,[::1],[::1]:2").servers == "a:9092,b:1,[::1]:9092,[::1]:2"
 
 
+def test_a_password_does_not_show() -> None:
+    assert SECRET not in repr(Access("kafka://a", password=SECRET))
+
+
 async def test_a_broker_that_is_not_there_is_waited_for() -> None:
     publisher = KafkaPublisher(Access("kafka://127.0.0.1:1"))
     with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:1 does not answer: .*refused"):

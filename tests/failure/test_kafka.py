@@ -260,7 +260,7 @@ async def test_a_relay_process_is_killed_again_and_again(
     }  # fmt: skip
     argv = [sys.executable, "-m", "datadistiller", "serve", "--roles", "relay"]
     async with working(broker, database, gently) as worked:
-        for goal in (280, 230, 180, 1):  # each is killed when it has done something, the last one when all is done
+        for goal in (280, 200, 1):  # each is killed when it has done something, the last one when all is done
             with (tmp_path / "relay.log").open("ab") as log:
                 relay = await asyncio.create_subprocess_exec(*argv, env=env, cwd=tmp_path, stdout=log, stderr=log)
             await until(lambda goal=goal: fewer(database, goal))

@@ -270,7 +270,7 @@ class Health(Body):
     objects: Component
     index: IndexComponent
     workers: WorkersComponent
-    queue: Component | None = Field(default=None, description="The broker; null if messages do not go through one.")
+    queue: Component | None = Field(description="The broker; null if messages go through none.")
 
 
 class Alive(Body):

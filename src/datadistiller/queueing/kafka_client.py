@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ _SILENT = (
     KafkaError._TIMED_OUT,
     KafkaError._MSG_TIMED_OUT,
     KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
 )
 _FORBIDDEN = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -44,7 +45,7 @@ class Access:
     security: str = "plaintext"
     mechanism: str = ""
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
@@ -140,8 +141,9 @@ class Troubles:
         if cause.code() == KafkaError._MAX_POLL_EXCEEDED:
             stalled = f"{where} gave our partitions to others: this process stood still for too long."
             return errors.Unavailable(stalled, hint="Nothing to do; it joins again by itself.")
+        failed = "does not answer" if cause.code() in _SILENT else "could not do this"
         return errors.Unavailable(
-            f"{where} does not answer: {reason}.", hint="Start Kafka, or check DATADISTILLER_QUEUE_URL."
+            f"{where} {failed}: {reason}.", hint="Start Kafka, or check DATADISTILLER_QUEUE_URL and Kafka's log."
         )
 
     @contextmanager

@@ -30,6 +30,7 @@ from datadistiller.store.signals import Signals
 SHORTEST_PAUSE, POLL_SECONDS = 0.05, 1.0
 #: Dead letters and events are looked for this often, and the broker is compared with the window, seconds.
 MIRROR_SECONDS, WATCH_SECONDS = 0.5, 2.0
+MIRROR_AGAIN_SECONDS = 10.0  # after a failure
 #: A message that was not begun after this long is published once more; while nobody begins anything, ever more rarely.
 AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 30.0, 3600.0
 MIRRORED = 500  # letters or events at once
@@ -43,8 +44,8 @@ class _Spell:
 
     written: dict[str, int] = field(default_factory=dict)  # records in each topic when last seen
     patience: dict[str, float] = field(default_factory=dict)  # by topic whose window does not move, seconds
-    mirrored_at: float = 0.0
-    watched_at: float = 0.0
+    mirror_at: float = 0.0
+    watch_at: float = 0.0
 
 
 class Relay:
@@ -117,15 +118,24 @@ class Relay:
                 moved = True
                 spell.patience.pop(spec.topic, None)
         now = time.monotonic()
-        if now - spell.mirrored_at >= MIRROR_SECONDS:
-            spell.mirrored_at = now
-            await self._mirror_letters()
-            await self._mirror_events()
-        if now - spell.watched_at >= WATCH_SECONDS:
-            spell.watched_at = now
+        if now >= spell.mirror_at:
+            spell.mirror_at = now + (MIRROR_SECONDS if await self._mirror() else MIRROR_AGAIN_SECONDS)
+        if now >= spell.watch_at:
+            spell.watch_at = now + WATCH_SECONDS
             for spec in pipeline.PIPELINE:
                 await self._watch(spec, spell)
         return moved
+
+    async def _mirror(self) -> bool:
+        """Tells what happened. False if that fails: it waits, and work goes on."""
+        try:
+            await self._mirror_letters()
+            await self._mirror_events()
+        except errors.DataDistillerError as error:
+            structlog.get_logger().warning("relay_cannot_tell", reason=error.message, hint=error.hint)
+            await self._publisher.prepare(pipeline.topics())
+            return False
+        return True
 
     async def _mirror_letters(self) -> None:
         """Published first and recorded then: they come at least once."""
