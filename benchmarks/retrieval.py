@@ -1,7 +1,7 @@
 """``python -m benchmarks.retrieval [NAME ...]``: search quality on public test collections, in this process.
 
 Names are folders of DATADISTILLER_DATA/retrieval; without names those the fusion was chosen on and those held out.
-``--index-url opensearch://...`` measures on that instead of the local index. ``--answers`` measures extractive answers
+``--index opensearch://...`` measures on that instead of the local index. ``--answers`` measures extractive answers
 instead: whether their sentences hold the gold answer, and how often questions whose documents are not there are
 refused. Vectors are kept in the temporary folder between runs.
 
@@ -248,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--answers", action="store_true", help="measure answers instead of rankings")
-    parser.add_argument("--index-url", default="local:", help="the index to measure on, as DATADISTILLER_INDEX_URL")
+    parser.add_argument("--index", dest="index_url", default="local:", help="as DATADISTILLER_INDEX_URL")
     arguments = parser.parse_args()
     embedder = OnnxEmbedder()
     table, names = (answer_table, ANSWERED) if arguments.answers else (search_table, CHOSEN_ON + HELD_OUT)

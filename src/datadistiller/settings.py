@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         "SCRAM-SHA-512", description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
     kafka_username: str = Field("", description="User for SASL.")
-    kafka_password: str = Field("", description="Password for SASL.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="Password for SASL.")
     kafka_ca_file: str = Field(
         "", description="PEM file with the authorities that Kafka's certificate may come from; empty: the system's."
     )
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         50_000, ge=100, description="Vectors in the flat segment above which it is sealed as HNSW."
     )
     opensearch_user: str = Field("", description="User of OpenSearch; empty: none is needed.")
-    opensearch_password: str = Field("", description="Password of OpenSearch's user.")
+    opensearch_password: SecretStr = Field(SecretStr(""), description="Password of OpenSearch's user.")
     opensearch_ca_file: str = Field(
         "", description="Certificates (PEM) that OpenSearch's is signed with; empty: those of the system."
     )

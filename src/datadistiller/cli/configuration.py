@@ -35,9 +35,7 @@ def load(**given: Any) -> Settings:
 
 
 def masked(name: str, value: str) -> str:
-    """The value of a setting as it may be shown: without a password that it is, or that a URL may hold."""
-    if name.endswith("_password"):
-        return "***" if value else ""
+    """The value of a setting as it may be shown: without a password that a URL may hold. Secrets come masked."""
     if name.endswith("_url") and "://" in value and "@" in value:
         scheme, rest = value.split("://", 1)
         user, host = rest.rsplit("@", 1)

@@ -105,7 +105,8 @@ async def _open_opensearch(settings: Settings, fingerprint: str, dim: int, owner
     from datadistiller.indexing.opensearch_layout import Content, Shape
 
     ca_file = Path(settings.opensearch_ca_file) if settings.opensearch_ca_file else None
-    access = Access.parse(settings.index_url, settings.opensearch_user, settings.opensearch_password, ca_file)
+    password = settings.opensearch_password.get_secret_value()
+    access = Access.parse(settings.index_url, settings.opensearch_user, password, ca_file)
     shape = Shape(settings.opensearch_shards, settings.opensearch_replicas, settings.index_commit_ms)
     index = OpenSearchIndex(access, Content(fingerprint, dim, owner), shape)
     try:
@@ -189,7 +190,7 @@ def _kafka(settings: Settings) -> Access:
         security=settings.kafka_security,
         mechanism=settings.kafka_sasl,
         username=settings.kafka_username,
-        password=settings.kafka_password,
+        password=settings.kafka_password.get_secret_value(),
         ca_file=settings.kafka_ca_file,
         cert_file=settings.kafka_cert_file,
         key_file=settings.kafka_key_file,
