@@ -1,0 +1,82 @@
+"""The distributed system, while what it stands on moves, lags, lies or repeats itself, and real documents go in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from benchmarks.harness import DATA, Server, small_documents
+from tests import exposed
+from tests.exposed import Exposed
+from tests.failure import cluster_faults
+from tests.failure.cluster_faults import Fault
+from tests.failure.test_chaos import real_documents, upload_until_accepted, wait_patiently
+from tests.failure.test_cluster import until_whole
+from tests.kafka_kit import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Documents that are in when a fault begins.
+FIRST = 8
+File = tuple[str, bytes]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster() -> AsyncIterator[Exposed]:
+    """One for all faults: each leaves it whole."""
+    async with exposed.running(
+        worker_timeout_seconds=cluster_faults.WORKER_TIMEOUT, kafka_poll_seconds=cluster_faults.KAFKA_POLL,
+        sweep_grace_seconds=5, s3_timeout_seconds=5,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture(scope="module")
+def files() -> Iterator[File]:
+    """Files without end, so to speak, no two alike: of five four are small texts and one is anything."""
+    if not DATA.is_dir():
+        pytest.skip(f"the real documents are not at {DATA} (set DATADISTILLER_DATA)")
+    texts, others = iter(small_documents(2000)[100:]), iter(real_documents())
+    return (next(others, None) or next(texts) if n % 5 == 4 else next(texts) for n in range(1900))
+
+
+class Uploads:
+    """Uploads one file after another until it is stopped; keeps what was accepted."""
+
+    def __init__(self, server: Server, files: Iterator[File]) -> None:
+        self.accepted: dict[str, str] = {}
+        self.count = 0
+        self._server = server
+        self._files = files
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            upload_until_accepted(self._server, [next(self._files)], self.accepted)
+            self.count += 1
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(240)
+        assert not self._thread.is_alive(), "uploads hang"
+
+
+@pytest.mark.parametrize("fault", cluster_faults.FAULTS, ids=lambda fault: fault.__name__)
+async def test_nothing_is_lost_or_doubled(cluster: Exposed, files: Iterator[File], fault: Fault) -> None:
+    uploads = Uploads(cluster, files)
+    try:
+        await until(lambda: len(uploads.accepted) >= FIRST)
+        await fault(cluster)
+    finally:
+        await asyncio.to_thread(uploads.stop)
+    states = await asyncio.to_thread(wait_patiently, cluster, list(uploads.accepted))
+    assert sum(state["status"] == "completed" for state in states.values()) > 0.7 * uploads.count
+    await until_whole(cluster)
