@@ -110,7 +110,9 @@ async def far_host_cut_off(cluster: Exposed) -> None:
 
 
 async def database_failed_over(cluster: Exposed) -> None:
+    """Both know all that was answered. Afterwards the one that was killed follows the other."""
     await cluster.pair.fail_over()
+    await cluster.pair.follow()
 
 
 FAULTS: Sequence[Fault] = (

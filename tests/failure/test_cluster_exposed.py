@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from benchmarks.harness import DATA, Server, small_documents
 from tests import exposed
 from tests.exposed import Exposed
-from tests.failure import cluster_faults
+from tests.failure import cluster_faults, invariants
 from tests.failure.cluster_faults import Fault
 from tests.failure.test_chaos import real_documents, upload_until_accepted, wait_patiently
 from tests.failure.test_cluster import until_whole
@@ -75,8 +76,44 @@ async def test_nothing_is_lost_or_doubled(cluster: Exposed, files: Iterator[File
     try:
         await until(lambda: len(uploads.accepted) >= FIRST)
         await fault(cluster)
+        before = len(uploads.accepted)
+        await until(lambda: len(uploads.accepted) >= before + FIRST)
     finally:
         await asyncio.to_thread(uploads.stop)
     states = await asyncio.to_thread(wait_patiently, cluster, list(uploads.accepted))
     assert sum(state["status"] == "completed" for state in states.values()) > 0.7 * uploads.count
     await until_whole(cluster)
+
+
+async def test_what_a_standby_never_had_is_gone_everywhere(cluster: Exposed, files: Iterator[File]) -> None:
+    """Replication that commits do not wait for loses the last of them. Then nothing of them may be left anywhere."""
+    uploads = Uploads(cluster, files)
+    try:
+        await until(lambda: len(uploads.accepted) >= FIRST)
+        kept = dict(uploads.accepted)
+        await cluster.pair.separate()
+        await until(lambda: len(uploads.accepted) >= len(kept) + FIRST)
+        lost = list(uploads.accepted)[-1]
+        await until(lambda: cluster.status(lost)["status"] in invariants.FINISHED)
+        await cluster.pair.fail_over()
+        await until(lambda: unknown(cluster, lost))
+    finally:
+        await asyncio.to_thread(uploads.stop)
+    left = [job for job in uploads.accepted if not unknown(cluster, job)]
+    assert kept.keys() <= set(left)
+    await asyncio.to_thread(wait_patiently, cluster, left)
+    await until_whole(cluster)
+
+
+def unknown(cluster: Exposed, job: str) -> bool:
+    """True if the cluster has never heard of a document; asked until it answers."""
+    return answered(cluster, f"/api/v2/documents/status/{job}").status_code == 404
+
+
+def answered(cluster: Exposed, path: str) -> httpx.Response:
+    """What the cluster says once it can."""
+    end = time.monotonic() + 60
+    while (answer := cluster.http.get(path)).status_code >= 500:
+        assert time.monotonic() < end, answer.text
+        time.sleep(0.1)
+    return answer
