@@ -90,6 +90,13 @@ SELECT m.id, m.topic, m.job_id, m.job_attempt, m.chunk_id, m.lane, m.tries, m.cr
 FROM messages m LEFT JOIN begun USING (id)
 WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL AND m.topic || '' = %(topic)s AND m.available_at <= now();
 
+-- name: overdue
+-- What has been due for so long and nobody works on, though it was published or could have been: the most urgent first.
+SELECT id FROM messages
+WHERE topic = %(topic)s AND lease_token IS NULL AND available_at <= now() - make_interval(secs => %(seconds)s)
+  AND (published_at IS NULL OR published_at <= now() - make_interval(secs => %(seconds)s))
+ORDER BY lane, available_at, id LIMIT %(limit)s;
+
 -- name: lock_jobs
 -- Of its own: a later statement must see what this lock waited for.
 SELECT job_id FROM document_jobs WHERE job_id = ANY(%(jobs)s) ORDER BY job_id FOR NO KEY UPDATE;
