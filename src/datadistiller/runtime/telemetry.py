@@ -117,6 +117,12 @@ class Metrics:
             ["stage", "outcome"],
             registry=self._own,
         )
+        self.vectors = Counter(
+            "datadistiller_vectors",
+            "Vectors given to chunks, by source: computed, found (another chunk has the text), repeated (in a batch).",
+            ["source"],
+            registry=self._own,
+        )
         self.published = Counter(
             "datadistiller_published",
             "Records that the relay published, by topic; those published again count again.",
@@ -136,6 +142,10 @@ class Metrics:
             registry=self._own,
             buckets=_QUERY_BUCKETS,
         )
+
+    def count_vectors(self, source: str, number: int) -> None:
+        """Counts vectors by where they came from."""
+        self.vectors.labels(source).inc(number)
 
     def registry(self) -> CollectorRegistry:
         """What to expose: this process's metrics, or those of all processes that share the folder."""
