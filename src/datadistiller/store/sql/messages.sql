@@ -118,11 +118,12 @@ ORDER BY m.id FOR UPDATE OF m;
 -- The vectors of the chunks, and one row for the change feed per job. A vector of another length than the
 -- model's becomes NULL, which the table refuses.
 WITH vec AS (
-    INSERT INTO chunk_vectors (model_id, chunk_no, vector)
+    INSERT INTO chunk_vectors (model_id, chunk_no, vector, key)
     SELECT %(model)s, c.chunk_no, CASE WHEN octet_length(v.vector) = 2 * (
-               SELECT dim FROM models WHERE model_id = %(model)s) THEN v.vector END
+               SELECT dim FROM models WHERE model_id = %(model)s) THEN v.vector END,
+           vector_key(%(model)s::int, indexed_text(c.context, c.text))
     FROM unnest(%(chunks)s::uuid[], %(vectors)s::bytea[]) v(chunk_id, vector) JOIN document_chunks c USING (chunk_id)
-    ON CONFLICT (model_id, chunk_no) DO UPDATE SET vector = excluded.vector
+    ON CONFLICT (model_id, chunk_no) DO UPDATE SET vector = excluded.vector, key = excluded.key
     RETURNING chunk_no
 )
 INSERT INTO chunk_changes (job_id, chunk_nos)
