@@ -79,7 +79,10 @@ async def test_nothing_is_lost_or_doubled(cluster: Exposed, files: Iterator[File
         await patiently(lambda: len(uploads.accepted) >= before + FIRST)
     finally:
         await asyncio.to_thread(uploads.stop)
-    states = await asyncio.to_thread(wait_patiently, cluster, list(uploads.accepted))
+    try:
+        states = await asyncio.to_thread(wait_patiently, cluster, list(uploads.accepted))
+    except AssertionError as hangs:
+        pytest.fail(f"{str(hangs).splitlines()[0][:200]}\n{cluster.last_words()}", pytrace=False)
     assert sum(state["status"] == "completed" for state in states.values()) > 0.7 * uploads.count
     await until_whole(cluster)
 
