@@ -115,8 +115,8 @@ def _add_apart(file: DocFile, page: PageBuilder) -> None:
     """Text boxes, then footnotes, endnotes and comments, then headers and footers, each different one once."""
     seen: set[str] = set()
     for part, word in APART:
-        for text in re.split("[\r\x07\x0c]*\r", shown(file.text(part))):
-            text = " ".join(text.split())
+        for paragraph in shown(file.text(part)).split("\r"):
+            text = " ".join(paragraph.replace("\x07", " ").split())
             if any(c.isalnum() for c in text) and text not in seen:
                 seen.add(text)
                 page.add(BlockKind.PARAGRAPH, f"{word}: {text}" if word else text)

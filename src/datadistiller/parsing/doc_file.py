@@ -18,6 +18,7 @@ APART = (("boxes", ""), ("footnotes", "Footnote"), ("endnotes", "Endnote"), ("co
          ("header boxes", ""))  # fmt: skip
 _WORD_97 = 0xC1
 _PAGE = 512
+_MAX_RUNS = 29  # as many as have room on a page
 _SPRM_IN_TABLE, _SPRM_ROW_END, _SPRM_OUTLINE = 0x2416, 0x2417, 0x2640
 _SPRM_LIST_LEVEL, _SPRM_LIST = 0x260A, 0x460B
 _SPRM_TABLE, _SPRM_TABS = 0xD608, 0xC615
@@ -63,6 +64,8 @@ class DocFile:
         self._new = u16(self._main, 2) >= _WORD_97
         self._table = container.read("1Table" if flags & 0x0200 else "0Table") if self._new else self._main
         self._pieces = list(self._read_pieces(bool(flags & 0x0004)))
+        if sum((piece.end - piece.start) * piece.width for piece in self._pieces) > len(self._main):
+            raise errors.DamagedDocument("The Word document is damaged: its pieces lie on one another.")
         self._text = "".join(map(self._decoded, self._pieces))
         self._starts = [piece.start for piece in self._pieces]
         self._ends: list[int] = []  # bytes where paragraphs begin, and what they are
@@ -143,8 +146,8 @@ class DocFile:
 def _page_properties(page: bytes) -> dict[int, Properties]:
     """Byte where a paragraph begins -> what it is."""
     runs = page[_PAGE - 1]
-    found = {}
-    for i in range(min(runs, 29)):
+    found: dict[int, Properties] = {}
+    for i in range(runs if runs <= _MAX_RUNS else 0):
         at = 2 * page[4 * (runs + 1) + 13 * i]
         size = 2 * page[at] - 1 if page[at] else 2 * page[at + 1]
         body = page[at + (1 if page[at] else 2) :][:size] if at else b""

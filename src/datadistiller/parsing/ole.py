@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import olefile
 
 from datadistiller import errors
-from datadistiller.parsing import limits
+from datadistiller.parsing import decoding, limits
 
+#: Of the set of properties: how many are looked at, and the types and numbers of those that are read.
+_PROPERTIES = 64
+_CODE_PAGE, _TITLE = 1, 2
+_NARROW, _WIDE = 30, 31
 _MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -19,15 +24,19 @@ class Container:
 
     def __init__(self, path: Path, what: str) -> None:
         self._what = what
-        with path.open("rb") as file:
-            if file.read(8) != _MAGIC:
-                raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.")
+        data = path.read_bytes()
+        if not data.startswith(_MAGIC):
+            raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.")
         with self._reading():
             # Incorrect sizes and the like are read around; what cannot be is an error that ``_reading`` translates.
-            self._ole = olefile.OleFileIO(str(path), raise_defects=olefile.DEFECT_FATAL)
-        self._taken = 0
-        if len(self._ole.direntries) > limits.MAX_OLE_ENTRIES:
+            self._ole = olefile.OleFileIO(io.BytesIO(data), raise_defects=olefile.DEFECT_FATAL)
+            paths: Sequence[Sequence[str]] = self._ole.listdir(streams=True, storages=True)
+        if len(paths) > limits.MAX_OLE_ENTRIES:
             raise errors.LimitExceeded(f"The {what} has more than {limits.MAX_OLE_ENTRIES:,} parts.")
+        self._taken = 0
+        self._children: dict[str, dict[str, None]] = {}
+        for *folder, name in paths:
+            self._children.setdefault("/".join(folder).lower(), {})[name] = None
         if self.has("EncryptedPackage"):
             raise errors.EncryptedDocument(f"The {what} is protected by a password.")
 
@@ -41,12 +50,7 @@ class Container:
 
     def children(self, *storage: str) -> list[str]:
         """The names directly in a storage, each once."""
-        depth = len(storage)
-        wanted = [part.lower() for part in storage]
-        with self._reading():
-            paths: Sequence[Sequence[str]] = self._ole.listdir(streams=True, storages=True)
-        found = [p[depth] for p in paths if len(p) > depth and [part.lower() for part in p[:depth]] == wanted]
-        return list(dict.fromkeys(found))
+        return list(self._children.get("/".join(storage).lower(), ()))
 
     def read(self, *name: str) -> bytes:
         """A stream; empty if there is none. Raises ``errors.DamagedDocument``, ``LimitExceeded``."""
@@ -61,23 +65,19 @@ class Container:
     def title(self) -> str:
         """The title in the document's properties, empty if there is none."""
         try:
-            with self._reading():
-                properties = (
-                    self._ole.getproperties("\x05SummaryInformation", no_conversion=[10])
-                    if self.has("\x05SummaryInformation")
-                    else {}
-                )
+            data = self.read("\x05SummaryInformation")
         except errors.DamagedDocument:
             return ""  # the text is what counts
-        raw = properties.get(2)
-        page = properties.get(1)
-        if not isinstance(raw, bytes):
-            return " ".join(raw.split())[:300] if isinstance(raw, str) else ""
-        encoding = f"cp{page & 0xFFFF}" if isinstance(page, int) and page & 0xFFFF != 65001 else "utf-8"
-        try:
-            text = raw.decode(encoding, "replace")
-        except LookupError:
-            text = raw.decode("cp1252", "replace")
+        section = u32(data, 44)
+        entries = range(section + 8, section + 8 + 8 * min(u32(data, section + 4), _PROPERTIES), 8)
+        places = {u32(data, entry): section + u32(data, entry + 4) for entry in entries}
+        page, at = places.get(_CODE_PAGE), places.get(_TITLE)
+        if at is None or u16(data, at) not in (_NARROW, _WIDE):
+            return ""
+        wide = u16(data, at) == _WIDE
+        raw = data[at + 8 : at + 8 + min(u32(data, at + 4), 2000) * (2 if wide else 1)]
+        number = u16(data, page + 4) if page is not None else 0
+        text = raw.decode("utf-16-le", "replace") if wide else decoding.decode(raw, f"cp{number}")
         return " ".join(text.replace("\0", " ").split())[:300]
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ _WHAT = "PowerPoint presentation"
 _TITLES = (0, 6)  # kinds of text
 _BODIES = (1, 5, 7, 8)
 _NOTES = 2
+_NO_TITLE = re.compile(r"PowerPoint Presentation$|Slide \d+$")  # what the program writes where nobody gave one
 _OTHER = 4
 
 
@@ -103,7 +105,8 @@ class PptParser:
         container = ole.Container(path, _WHAT)
         try:
             slides = _Slides(PptFile(container))
-            yield Header(self.name, formats.PPT, container.title(), len(slides.slides))
+            title = "" if _NO_TITLE.match(container.title()) else container.title()
+            yield Header(self.name, formats.PPT, title, len(slides.slides))
             for number in range(first_page, len(slides.slides) + 1):
                 yield slides.page(number)
         finally:

@@ -16,6 +16,7 @@ _LISTS, _USER_EDIT, _PERSISTS = 4080, 4085, 6002
 _ENCRYPTED = 0xF3D1_C4DF
 _TAG_DATA = 5003  # an atom by its number that holds records
 _MAX_EDITS = 10_000
+_MAX_PERSISTS = 1_000_000  # entries read, all saves together
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class PptFile:
         if not self.data:
             raise errors.DamagedDocument("This is no PowerPoint presentation: its main part is missing.")
         self._persists: dict[int, int] = {}
+        self._entries = 0
         edit = u32(user, 16)
         reference = self._read_edits(edit)
         if u32(user, 12) == _ENCRYPTED or self._encrypted(edit):
@@ -119,6 +121,9 @@ class PptFile:
         while at + 4 <= end:
             entry = u32(self.data, at)
             at += 4
+            self._entries += 1 + (entry >> 20)
+            if self._entries > _MAX_PERSISTS:
+                raise errors.DamagedDocument("The PowerPoint presentation is damaged: it lists too many parts.")
             for i in range(min(entry >> 20, (end - at) // 4)):
                 # later saves are read first and win
                 self._persists.setdefault((entry & 0xF_FFFF) + i, u32(self.data, at + 4 * i))

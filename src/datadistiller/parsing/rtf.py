@@ -241,7 +241,8 @@ class _Reader:
             taken = min(self._ignored, len(run))
             self._ignored -= taken
             run = run[taken:]
-        self._bytes += run
+        if self._state.destination != "skip":
+            self._bytes += run
         self._fresh = False
 
     def _flush(self) -> None:

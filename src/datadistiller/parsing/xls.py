@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import xlrd
 import xlrd.biffh
 import xlrd.compdoc
-import xlrd.xldate
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, ole, tables
+from datadistiller.parsing import Header, formats, office, ole, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _WHAT = "Excel workbook"
@@ -83,7 +81,8 @@ class _Workbook:
             case xlrd.XL_CELL_NUMBER:
                 return self._number(cell)
             case xlrd.XL_CELL_DATE:
-                return self._date(cell.value)
+                zero = office.DAY_ZERO_MAC if self._book.datemode else office.DAY_ZERO
+                return office.date(cell.value, zero) or f"{cell.value:.15g}"
             case xlrd.XL_CELL_BOOLEAN:
                 return "TRUE" if cell.value else "FALSE"
             case xlrd.XL_CELL_ERROR:
@@ -96,15 +95,6 @@ class _Workbook:
         if shown is not None and "%" in shown.format_str:
             return f"{100 * cell.value:.12g}%"
         return f"{cell.value:.15g}"
-
-    def _date(self, days: float) -> str:
-        try:
-            moment: datetime = xlrd.xldate.xldate_as_datetime(days, self._book.datemode)
-        except (OverflowError, ValueError):
-            return f"{days:.15g}"
-        if 0 <= days < 1:
-            return moment.strftime("%H:%M:%S")
-        return moment.strftime("%Y-%m-%d" if moment.time() == moment.min.time() else "%Y-%m-%d %H:%M:%S")
 
 
 class XlsParser:

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, decoding, formats, pages, tables
+from datadistiller.parsing import Header, decoding, formats, limits, pages, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
@@ -80,6 +80,7 @@ class _Converter:
             self._unseen += 1
             return
         frame = _Frame(_local(name), attributes, self._stack[-1].name if self._stack else "")
+        frame.flow |= len(self._stack) >= limits.MAX_DEPTH
         self._stack.append(frame)
         if self._flow is not None:
             if self._flow.text and not name.startswith("w:"):  # Word tears words into runs
@@ -106,7 +107,7 @@ class _Converter:
             self._rows.append([text for _, text in frame.leaves])
         elif len(frame.leaves) == 1:
             key, text = frame.leaves[0]
-            self._give((key if key in _HEADINGS else frame.name, text))
+            self._give((key if key in _HEADINGS or key in _PROSE else frame.label or key, text))
         elif frame.leaves:
             self._stack.append(frame)
             self._put_all()
