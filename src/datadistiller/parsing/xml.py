@@ -47,10 +47,12 @@ class _Frame:
     __slots__ = ("cell", "flow", "label", "leaves", "name", "text", "titled", "value")
 
     def __init__(self, name: str, attributes: Sequence[str], parent: str) -> None:
-        given = dict(zip(map(_local, attributes[::2]), attributes[1::2], strict=True))
         self.name = name
-        self.label = next((given[key] for key in _LABELS if given.get(key)), "")[:_MAX_LABEL_CHARS]
-        self.value = next((given[key] for key in _VALUES if given.get(key)), "")
+        self.label = self.value = ""
+        if attributes:
+            given = dict(zip(map(_local, attributes[::2]), attributes[1::2], strict=True))
+            self.label = next((given[key] for key in _LABELS if given.get(key)), "")[:_MAX_LABEL_CHARS]
+            self.value = next((given[key] for key in _VALUES if given.get(key)), "")
         self.text: list[str] = []
         self.leaves: list[Leaf] = []  # what is in it and not on the page yet
         self.cell = name in _CELLS and parent in _ROWS
@@ -192,7 +194,10 @@ class _Converter:
 
 def _flat(parts: list[str]) -> str:
     """The pieces of a text on one line; elements in it that touch are kept apart."""
-    text = re.sub("\0+", "\0", "".join(parts)).strip("\0")
+    text = "".join(parts)
+    if "\0" not in text:
+        return " ".join(text.split())
+    text = re.sub("\0+", "\0", text).strip("\0")
     return " ".join(re.sub(r"(?<=\w)\0(?=\w)", " ", text).replace("\0", "").split())
 
 
