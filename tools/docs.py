@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datadistiller import errors
-from datadistiller.parsing import formats
+from datadistiller.parsing import formats, limits
 from datadistiller.pipeline import PIPELINE, topics
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
+PARSER_SETTINGS = (
+    "max_upload_bytes", "max_pages", "max_text_chars", "parse_seconds", "page_seconds", "parser_memory_mb",
+)  # fmt: skip
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -76,6 +79,26 @@ def readable() -> Iterator[str]:
         yield f"| {form.name} | {' '.join(form.extensions)} | {form.pages + 's' if form.pages else 'one'} |"
 
 
+def extracted() -> Iterator[str]:
+    """What is read of each format."""
+    yield "| format | what is extracted | what is not | comes in |"
+    yield "|---|---|---|---|"
+    for form in formats.FORMATS:
+        yield f"| {form.name} | {form.read} | {form.left_out or 'nothing'} | {form.inside or 'itself'} |"
+
+
+def parser_limits() -> Iterator[str]:
+    """What a document may cost: what can be set, then what parsers keep by themselves."""
+    yield "| limit | value | what it is |"
+    yield "|---|---|---|"
+    for name in PARSER_SETTINGS:
+        field = Settings.model_fields[name]
+        yield f"| `DATADISTILLER_{name.upper()}` | {field.default:,} | {field.description} |"
+    source = Path(limits.__file__).read_text(encoding="utf-8")
+    for about, name in re.findall(r"^#: (.*)\n([A-Z_]+) =", source, re.MULTILINE):
+        yield f"| `{name}` | {getattr(limits, name):,} | {about} |"
+
+
 def counted() -> Iterator[str]:
     """The metrics that processes count."""
     yield "| metric | labels | meaning |"
@@ -92,6 +115,8 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "stages": stages,
     "topics": on_kafka,
     "formats": readable,
+    "extracted": extracted,
+    "limits": parser_limits,
     "metrics": counted,
 }
 

@@ -1,11 +1,11 @@
-"""ZIP containers (docx, pptx, xlsx, epub), read within limits, and the XML in them, read without entities."""
+"""ZIP containers (Office, OpenDocument, EPUB), read within limits, and the XML in them, read without entities."""
 
 from __future__ import annotations
 
 import posixpath
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
@@ -89,13 +89,7 @@ class Archive:
 
     def elements(self, name: str) -> Iterator[tuple[str, Element]]:
         """("start" or "end", element) of a part that is XML, in order; the caller clears what it has used."""
-        with self.open(name) as stream:
-            _refuse_entities(stream, self._what)
-        try:
-            with self.open(name) as stream:
-                yield from ElementTree.iterparse(stream, ("start", "end"))
-        except ElementTree.ParseError as error:
-            raise errors.DamagedDocument(f"The {self._what} is damaged: a part of it is no XML.") from error
+        return xml_elements(lambda: self.open(name), self._what)
 
     def relations(self, name: str) -> dict[str, tuple[str, str]]:
         """Of a part: relation id -> (last word of the type, part it points to); external ones are left out."""
@@ -131,6 +125,17 @@ class Archive:
                 f"{limits.MAX_RATIO} times its size in one part.",
                 hint="Save it again in its own program, or split it.",
             )
+
+
+def xml_elements(opening: Callable[[], AbstractContextManager[IO[bytes]]], what: str) -> Iterator[tuple[str, Element]]:
+    """("start" or "end", element) of the XML that ``opening`` gives; raises ``errors.DamagedDocument``."""
+    with opening() as stream:
+        _refuse_entities(stream, what)
+    try:
+        with opening() as stream:
+            yield from ElementTree.iterparse(stream, ("start", "end"))
+    except ElementTree.ParseError as error:
+        raise errors.DamagedDocument(f"The {what} is damaged: a part of it is no XML.") from error
 
 
 def _open(path: Path, what: str) -> zipfile.ZipFile:

@@ -113,6 +113,18 @@ class _Reader:
             self.page.add(BlockKind.PARAGRAPH, body[block.start : block.end])
 
 
+def convert(data: bytes) -> tuple[str, PageBuilder]:
+    """The subject and the contents of a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
+    message = _load(data)
+    reader = _Reader()
+    reader.message(message)
+    if reader.encrypted and not reader.bodies:
+        raise errors.EncryptedDocument(
+            "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
+        )
+    return _header(message, "Subject"), reader.page
+
+
 class EmailParser:
     """Reads messages as mail programs save them (eml), and web archives (mhtml), which have the same form."""
 
@@ -121,15 +133,9 @@ class EmailParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
         """One page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
-        message = _load(path.read_bytes())
-        reader = _Reader()
-        reader.message(message)
-        if reader.encrypted and not reader.bodies:
-            raise errors.EncryptedDocument(
-                "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
-            )
-        yield Header(self.name, formats.EMAIL, _header(message, "Subject")[:300], 1)
-        yield reader.page.build(1)
+        subject, page = convert(path.read_bytes())
+        yield Header(self.name, formats.EMAIL, subject[:300], 1)
+        yield page.build(1)
 
 
 def _load(data: bytes) -> Message:

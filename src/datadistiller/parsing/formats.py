@@ -17,6 +17,17 @@ JSON = "application/json"
 JSON_LINES = "application/jsonl"
 EMAIL = "message/rfc822"
 EPUB = "application/epub+zip"
+ODT = "application/vnd.oasis.opendocument.text"
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
+ODP = "application/vnd.oasis.opendocument.presentation"
+RTF = "application/rtf"
+MBOX = "application/mbox"
+DOC = "application/msword"
+XLS = "application/vnd.ms-excel"
+PPT = "application/vnd.ms-powerpoint"
+MSG = "application/vnd.ms-outlook"
+XML = "application/xml"
+CODE = "text/x-source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +39,121 @@ class Format:
     extensions: tuple[str, ...]
     pages: str  # what a page of it is; empty if it has one page only
     textual: bool  # plain text inside: told apart by extension
+    read: str  # what is extracted, for the guide
+    left_out: str  # what is not
+    inside: str = ""  # the container it comes in, which has limits of its own
 
+
+#: Extensions of source code, by language: those that mean nothing else.
+_CODE = (
+    ".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".tsx", ".java", ".kt", ".scala", ".go", ".rs", ".c", ".h", ".cc",
+    ".cpp", ".cxx", ".hpp", ".cs", ".swift", ".rb", ".php", ".pl", ".lua", ".r", ".jl", ".hs", ".ml", ".ex", ".erl",
+    ".clj", ".sh", ".bash", ".ps1", ".bat", ".sql", ".css", ".scss", ".yaml", ".yml", ".toml",
+    ".proto", ".graphql", ".vue",
+)  # fmt: skip
 
 FORMATS = (
-    Format(TEXT, "plain text", (".txt", ".text", ".log", ".rst", ".org", ".adoc", ".asciidoc", ".tex"), "", True),
-    Format(MARKDOWN, "Markdown", (".md", ".markdown", ".mdown"), "", True),
-    Format(HTML, "HTML", (".html", ".htm", ".xhtml"), "", True),
-    Format(PDF, "PDF", (".pdf",), "page", False),
-    Format(DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False),
-    Format(PPTX, "PowerPoint presentation", (".pptx", ".pptm", ".ppsx", ".potx"), "slide", False),
-    Format(XLSX, "Excel workbook", (".xlsx", ".xlsm", ".xltx"), "sheet", False),
-    Format(CSV, "comma-separated table", (".csv",), "", True),
-    Format(TSV, "tab-separated table", (".tsv", ".tab"), "", True),
-    Format(JSON, "JSON", (".json",), "", True),
-    Format(JSON_LINES, "JSON lines", (".jsonl", ".ndjson"), "", True),
-    Format(EMAIL, "e-mail message", (".eml", ".mht", ".mhtml"), "", True),
-    Format(EPUB, "e-book", (".epub",), "chapter", False),
-)
+    Format(
+        TEXT, "plain text",
+        (".txt", ".text", ".log", ".rst", ".org", ".adoc", ".asciidoc", ".tex", ".vtt", ".srt"), "", True,
+        "paragraphs, in any common encoding", "marks of rst, org, AsciiDoc and TeX stay as they are",
+    ),
+    Format(
+        MARKDOWN, "Markdown", (".md", ".markdown", ".mdown"), "", True,
+        "headings, paragraphs, lists, tables, code, the title of the front matter", "addresses of links and pictures",
+    ),
+    Format(
+        HTML, "HTML", (".html", ".htm", ".xhtml"), "", True,
+        "headings, paragraphs, lists, tables, preformatted text", "scripts, styles, comments, `nav`, `footer`, forms",
+    ),
+    Format(
+        PDF, "PDF", (".pdf",), "page", False,
+        "text, headings by size, lists", "text in pictures (no OCR), tables as such, annotations, form values",
+    ),
+    Format(
+        DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False,
+        "headings, paragraphs, lists, tables, text boxes, charts' words, notes, comments, headers and footers",
+        "deleted text, macros, pictures, embedded files",
+        "ZIP",
+    ),
+    Format(
+        PPTX, "PowerPoint presentation", (".pptx", ".pptm", ".ppsx", ".potx"), "slide", False,
+        "titles, texts, tables, charts' words, notes, comments", "slide numbers and dates, pictures, embedded files",
+        "ZIP",
+    ),
+    Format(
+        XLSX, "Excel workbook", (".xlsx", ".xlsm", ".xltx"), "sheet", False,
+        "values with their header, dates, text boxes, charts' words, comments", "formulas, macros, pictures",
+        "ZIP",
+    ),
+    Format(CSV, "comma-separated table", (".csv",), "", True, "rows with their header", ""),
+    Format(TSV, "tab-separated table", (".tsv", ".tab"), "", True, "rows with their header", ""),
+    Format(JSON, "JSON", (".json",), "", True, "each value with the path that leads to it", ""),
+    Format(JSON_LINES, "JSON lines", (".jsonl", ".ndjson"), "", True, "each value with the path to it", ""),
+    Format(
+        EMAIL, "e-mail message", (".eml", ".mht", ".mhtml"), "", True,
+        "subject, sender, receivers, date, body, attached messages, names of attachments", "what is in attachments",
+    ),
+    Format(
+        EPUB, "e-book", (".epub",), "chapter", False,
+        "headings, paragraphs, lists, tables", "pictures, books with copy protection",
+        "ZIP",
+    ),
+    Format(
+        ODT, "OpenDocument text", (".odt", ".ott", ".fodt"), "", False,
+        "headings, paragraphs, lists, tables, text boxes, notes, comments, headers and footers",
+        "deleted text, macros, pictures, embedded objects",
+        "ZIP",
+    ),
+    Format(
+        ODS, "OpenDocument spreadsheet", (".ods", ".ots", ".fods"), "sheet", False,
+        "what the cells show with their header (repeated rows once), text boxes, comments",
+        "formulas, macros, charts, pictures",
+        "ZIP",
+    ),
+    Format(
+        ODP, "OpenDocument presentation", (".odp", ".otp", ".fodp"), "slide", False,
+        "titles, texts, lists, tables, notes", "slide numbers, dates and footers, pictures, embedded objects",
+        "ZIP",
+    ),
+    Format(
+        RTF, "RTF document", (".rtf",), "", False,
+        "headings, paragraphs, lists, tables, footnotes, comments, headers and footers",
+        "hidden and deleted text, field codes, pictures, embedded objects, addresses of links",
+    ),
+    Format(
+        MBOX, "mailbox", (".mbox",), "message", True,
+        "every message as an e-mail message is", "what is in attachments; encrypted messages fail alone",
+    ),
+    Format(
+        DOC, "Word 97-2003 document", (".doc", ".dot"), "", False,
+        "headings, paragraphs, lists, tables, text boxes, notes, comments, headers and footers; of Word 6 and 95 text",
+        "pictures, embedded files, macros; deleted and hidden text is not told from the rest",
+        "OLE",
+    ),
+    Format(
+        XLS, "Excel 97-2003 workbook", (".xls", ".xlt"), "sheet", False,
+        "values with their header, dates, comments", "formulas, macros, charts, text boxes, pictures",
+        "OLE",
+    ),
+    Format(
+        PPT, "PowerPoint 97-2003 presentation", (".ppt", ".pps", ".pot"), "slide", False,
+        "titles, texts, notes, comments", "tables as such, charts, slide numbers, pictures, embedded files",
+        "OLE",
+    ),
+    Format(
+        MSG, "Outlook message", (".msg",), "", False,
+        "subject, sender, receivers, date, body, attached messages, names of attachments",
+        "what is in attachments, encrypted messages",
+        "OLE",
+    ),
+    Format(
+        XML, "XML", (".xml", ".nxml", ".rss", ".atom"), "", True,
+        "texts, headings and tables by the shape of the elements, data as `element: value`",
+        "most attributes, what a document type defines elsewhere, embedded binary data",
+    ),
+    Format(CODE, "source code", _CODE, "", True, "the text as it is", "structure of the language"),
+)  # fmt: skip
 
 BY_MEDIA_TYPE = {form.media_type: form for form in FORMATS}
 BY_EXTENSION = {extension: form for form in FORMATS for extension in form.extensions}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Entries of a ZIP container (docx, pptx, xlsx, epub).
+#: Entries of a ZIP container (Office, OpenDocument, EPUB).
 MAX_ENTRIES = 20_000
 #: Bytes read out of one container, all entries together.
 MAX_EXPANDED_BYTES = 1 << 30
@@ -12,3 +12,9 @@ MAX_RATIO = 300
 RATIO_FREE_BYTES = 16 << 20
 #: Nesting of elements, tables or messages followed; deeper ones are flattened or left out.
 MAX_DEPTH = 100
+#: Bytes of one message of a mailbox.
+MAX_MESSAGE_BYTES = 64 << 20
+#: Bytes read out of one OLE container (doc, xls, ppt, msg), all streams together.
+MAX_OLE_BYTES = 512 << 20
+#: Entries of an OLE container.
+MAX_OLE_ENTRIES = 20_000

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from datadistiller import errors
 from datadistiller.parsing.archive import Archive, Element, local
 
 _MAIN = "officeDocument"
+
+#: The day that is zero in a workbook, usually and where it says so.
+DAY_ZERO = datetime(1899, 12, 30)
+DAY_ZERO_MAC = datetime(1904, 1, 1)
 
 
 def main_part(archive: Archive, usual: str, what: str) -> str:
@@ -25,6 +30,16 @@ def title(archive: Archive) -> str:
     root = archive.xml("docProps/core.xml")
     found = next((e.text for e in root if local(e) == "title" and e.text), "") if root is not None else ""
     return " ".join((found or "").split())[:300]
+
+
+def date(days: float, zero: datetime) -> str:
+    """A date or a time of day as workbooks keep it, empty if it can be none."""
+    if not 0 <= days < 2_958_466:  # the year 10000
+        return ""
+    moment = zero + timedelta(seconds=round(days * 86_400))
+    if days < 1:
+        return moment.strftime("%H:%M:%S")
+    return moment.strftime("%Y-%m-%d" if moment.time() == moment.min.time() else "%Y-%m-%d %H:%M:%S")
 
 
 def drawing_paragraphs(element: Element) -> list[str]:

@@ -27,6 +27,17 @@ PARSERS = {
     formats.JSON_LINES: ("json", "JsonParser"),
     formats.EMAIL: ("email", "EmailParser"),
     formats.EPUB: ("epub", "EpubParser"),
+    formats.ODT: ("odt", "OdtParser"),
+    formats.ODS: ("ods", "OdsParser"),
+    formats.ODP: ("odp", "OdpParser"),
+    formats.RTF: ("rtf", "RtfParser"),
+    formats.MBOX: ("mbox", "MboxParser"),
+    formats.DOC: ("doc", "DocParser"),
+    formats.XLS: ("xls", "XlsParser"),
+    formats.PPT: ("ppt", "PptParser"),
+    formats.MSG: ("msg", "MsgParser"),
+    formats.XML: ("xml", "XmlParser"),
+    formats.CODE: ("text", "CodeParser"),
 }
 
 

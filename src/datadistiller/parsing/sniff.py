@@ -26,6 +26,21 @@ _OFFICE = (
     (b"ms-excel.sheet.macroenabled", formats.XLSX),
     (b"ms-excel.template.macroenabled", formats.XLSX),
 )
+_OPEN_DOCUMENT = (
+    (b"application/vnd.oasis.opendocument.text", formats.ODT),
+    (b"application/vnd.oasis.opendocument.spreadsheet", formats.ODS),
+    (b"application/vnd.oasis.opendocument.presentation", formats.ODP),
+)
+_OPEN_DOCUMENT_TYPES = frozenset(media_type for _, media_type in _OPEN_DOCUMENT)
+#: Streams that OLE containers have by what is in them; a document may hold another one of another kind.
+_OLE_STREAMS = (
+    ("WordDocument", formats.DOC),
+    ("PowerPoint Document", formats.PPT),
+    ("Workbook", formats.XLS),
+    ("Book\0", formats.XLS),
+    ("__properties_version1.0", formats.MSG),
+)
+_IN_OLE = frozenset(media_type for _, media_type in _OLE_STREAMS)
 _FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLSX))
 
 #: Beginnings of files that cannot be read, and what a person calls them.
@@ -43,7 +58,6 @@ _FOREIGN = (
     (b"\xfd7zXZ\0", "an xz archive"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
-    (b"{\\rtf", "an RTF document"),
     (b"%!PS", "a PostScript file"),
     (b"ITSF", "a compiled help file (CHM)"),
     (b"\xe4\x52\x5c\x7b", "a OneNote section"),
@@ -58,6 +72,8 @@ _FOREIGN = (
 )
 _HTML = re.compile(rb"(?>\s+|<!--.*?-->|<\?xml[^>]*>)*+<(?:!doctype\s+html|html[\s>])", re.I | re.S)
 _XML = re.compile(rb"\s*<\?xml[\s>]", re.I)
+_FLAT = re.compile(rb"<office:document\s[^>]{0,8000}?office:mimetype\s*=\s*[\"']([a-z.-]+/[a-z.-]+)")
+_RTF = re.compile(rb"[\xef\xbb\xbf\s]{0,64}\{\s*\\rtf")
 _MAIL_HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*):[ \t\r\n]")
 _MAIL_NAMES = frozenset(
     b"from to subject date cc received message-id mime-version return-path delivered-to reply-to sender".split()
@@ -81,6 +97,8 @@ def sniff(head: bytes, filename: str) -> str:
         return _sniff_zip(head, extension)
     if head.startswith(_OLE):
         return _sniff_ole(head, extension)
+    if _RTF.match(head):
+        return formats.RTF
     _refuse_foreign(head)
     if not decoding.looks_textual(head):
         claimed = formats.BY_EXTENSION.get(extension)
@@ -115,13 +133,23 @@ def _refuse_foreign(head: bytes) -> None:
 
 
 def _sniff_ole(head: bytes, extension: str) -> str:
-    """Office 97-2003, or the wrapper of an encrypted Office file: its parser then says that it is encrypted."""
+    """Office 97-2003, or the wrapper of an encrypted Office file: its parser then says that it is encrypted.
+
+    Told by the names in the directory, which may be beyond ``head``; then the extension counts.
+    """
     claimed = formats.BY_EXTENSION.get(extension)
-    if claimed and claimed.media_type in (formats.DOCX, formats.PPTX, formats.XLSX):
-        return claimed.media_type
+    named = claimed.media_type if claimed else ""
     if _ENCRYPTED_PACKAGE in head:
-        return formats.DOCX
-    _refuse("an Office 97-2003 document or an Outlook message")
+        return named if named in (formats.DOCX, formats.PPTX, formats.XLSX) else formats.DOCX
+    places = {media_type: head.find(name.encode("utf-16-le")) for name, media_type in reversed(_OLE_STREAMS)}
+    found = sorted((place, media_type) for media_type, place in places.items() if place >= 0)
+    if named in _IN_OLE and (not found or named in [media_type for _, media_type in found]):
+        return named
+    if found:
+        return found[0][1]
+    if named in (formats.DOCX, formats.PPTX, formats.XLSX):
+        return named
+    _refuse("an OLE container (Office 97-2003 or another program) that does not say what is in it")
 
 
 def _sniff_zip(head: bytes, extension: str) -> str:
@@ -130,12 +158,14 @@ def _sniff_zip(head: bytes, extension: str) -> str:
     mimetype = first_bodies.get("mimetype", b"").strip()
     if mimetype == formats.EPUB.encode() or "META-INF/container.xml" in names:
         return formats.EPUB
+    claimed = formats.BY_EXTENSION.get(extension)
     if mimetype.startswith(b"application/vnd.oasis"):
-        _refuse("an OpenDocument file")
+        return _open_document(mimetype)
+    if claimed and claimed.media_type in _OPEN_DOCUMENT_TYPES and "content.xml" in names:
+        return claimed.media_type
     types = first_bodies.get("[Content_Types].xml", b"").lower()
     if b"ms-excel.sheet.binary" in types or "xl/workbook.bin" in names:
         _refuse("a binary Excel workbook (.xlsb)")
-    claimed = formats.BY_EXTENSION.get(extension)
     found = [media_type for mark, media_type in _OFFICE if mark in types] or [
         media_type for folder, media_type in _FOLDERS if any(name.startswith(folder) for name in names)
     ]
@@ -146,6 +176,14 @@ def _sniff_zip(head: bytes, extension: str) -> str:
     if found and (types or "[Content_Types].xml" in names or "_rels/.rels" in names):
         return found[0]
     _refuse("a ZIP archive")
+
+
+def _open_document(mimetype: bytes) -> str:
+    """The type of an OpenDocument file by its own name for it; templates have longer ones."""
+    for name, media_type in _OPEN_DOCUMENT:
+        if mimetype == name or mimetype.startswith(name + b"-"):
+            return media_type
+    _refuse("an OpenDocument drawing, formula or database")
 
 
 def _zip_entries(head: bytes) -> tuple[set[str], dict[str, bytes]]:
@@ -189,9 +227,10 @@ def _sniff_text(text: bytes, extension: str, whole: bool) -> str:
     if known == formats.HTML:
         return known
     if _XML.match(text):
-        _refuse("an XML file")
+        flat = _FLAT.search(text[:16_384])
+        return _open_document(flat[1]) if flat else formats.XML
     if _MAILBOX.match(text) and known != formats.EMAIL:
-        _refuse("a mailbox with several messages")
+        return formats.MBOX
     if known in ("", formats.TEXT):
         return _sniff_plain(text, whole)
     return known  # text under the name of a binary type: its parser says that it is none

@@ -14,7 +14,7 @@ def read_text(path: Path) -> str:
     return pages.clean(decoding.decode(path.read_bytes()))
 
 
-def paragraphs(text: str) -> tuple[Block, ...]:
+def paragraphs(text: str, kind: BlockKind = BlockKind.PARAGRAPH) -> tuple[Block, ...]:
     """The runs of lines that are not empty, white space at their ends left out."""
     blocks: list[Block] = []
     start = end = -1
@@ -26,11 +26,11 @@ def paragraphs(text: str) -> tuple[Block, ...]:
             start = first if start < 0 else start
             end = first + len(stripped)
         elif start >= 0:
-            blocks.append(Block(BlockKind.PARAGRAPH, start, end))
+            blocks.append(Block(kind, start, end))
             start = -1
         at += len(line) + 1
     if start >= 0:
-        blocks.append(Block(BlockKind.PARAGRAPH, start, end))
+        blocks.append(Block(kind, start, end))
     return tuple(blocks)
 
 
@@ -45,3 +45,16 @@ class TextParser:
         text = read_text(path)
         yield Header(self.name, formats.TEXT, "", 1)
         yield Page(1, text, paragraphs(text))
+
+
+class CodeParser:
+    """Reads the source code of programs as it is."""
+
+    name = "code"
+    media_types = (formats.CODE,)
+
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+        """One page. The whole file is held in memory."""
+        text = read_text(path)
+        yield Header(self.name, formats.CODE, "", 1)
+        yield Page(1, text, paragraphs(text, BlockKind.CODE))

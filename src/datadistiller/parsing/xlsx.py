@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from datadistiller import errors
@@ -31,14 +30,14 @@ class _Workbook:
         relations = archive.relations(part)
         root = archive.xml(part)
         self.sheets: list[tuple[str, str]] = []
-        self._zero = datetime(1899, 12, 30)
+        self._zero = office.DAY_ZERO
         for element in root.iter() if root is not None else ():
             name = local(element)
             if name == "sheet":
                 relation = next((v for k, v in element.items() if k.endswith("}id")), "")
                 self.sheets.append((attribute(element, "name") or "", relations.get(relation, ("", ""))[1]))
             elif name == "workbookPr" and attribute(element, "date1904") in ("1", "true"):
-                self._zero = datetime(1904, 1, 1)
+                self._zero = office.DAY_ZERO_MAC
         self._strings = [text for name in archive.related(part, "sharedStrings") for text in _strings(archive, name)]
         self._shows = [shows for name in archive.related(part, "styles") for shows in _styles(archive.xml(name))]
 
@@ -64,15 +63,7 @@ class _Workbook:
         shows = self._shows[int(style)] if style.isdecimal() and int(style) < len(self._shows) else ""
         if shows == "percent":
             return f"{100 * value:.12g}%"
-        return (self._date(value) if shows == "date" else "") or f"{value:.15g}"
-
-    def _date(self, days: float) -> str:
-        if not 0 <= days < 2_958_466:  # the year 10000
-            return ""
-        moment = self._zero + timedelta(seconds=round(days * 86_400))
-        if days < 1:
-            return moment.strftime("%H:%M:%S")
-        return moment.strftime("%Y-%m-%d" if moment.time() == moment.min.time() else "%Y-%m-%d %H:%M:%S")
+        return (office.date(value, self._zero) if shows == "date" else "") or f"{value:.15g}"
 
 
 def _rich_text(element: Element, depth: int = 0) -> str:

@@ -1,0 +1,170 @@
+"""Outlook messages (msg): what a person sees of the headers, the body, the names of the attachments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from datadistiller import errors
+from datadistiller.model import BlockKind, Page
+from datadistiller.parsing import Header, decoding, email, formats, html, limits, lzfu, pages, rtf, text
+from datadistiller.parsing.ole import Container, u16
+from datadistiller.parsing.pages import PageBuilder
+
+_WHAT = "Outlook message"
+_SUBJECT, _CLASS, _BODY, _HTML, _RTF = 0x0037, 0x001A, 0x1000, 0x1013, 0x1009
+_SENDER, _SENDER_ADDRESSES, _TO, _CC = 0x0C1A, (0x5D01, 0x0C1F), 0x0E04, 0x0E03
+_SENT, _RECEIVED, _CODE_PAGES = 0x0039, 0x0E06, (0x3FDE, 0x3FFD)
+_ATTACHED, _FILE_NAMES = 0x3701, (0x3707, 0x3704, 0x3001)
+_PROPERTIES = "__properties_version1.0"
+_ATTACHMENT = "__attach_version1.0_"
+_INNER = f"__substg1.0_{_ATTACHED:04X}000D"
+_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+
+
+class _Message:
+    """The properties of a message, or of an attachment, that lie in one storage of the file."""
+
+    def __init__(self, container: Container, storage: tuple[str, ...]) -> None:
+        self._container = container
+        self._storage = storage
+        self._names = {name.lower(): name for name in container.children(*storage)}
+        self._fixed = dict(self._read_fixed(container.read(*storage, _PROPERTIES)))
+        page = next((self._fixed[key] for key in _CODE_PAGES if key in self._fixed), 0) & 0xFFFF_FFFF
+        self._charset = "utf-8" if page == 65001 else f"cp{page}" if page else None
+
+    def text(self, number: int) -> str:
+        """A property that is text, empty if it is not there."""
+        data = self.stream(number, "001F")
+        if data:
+            return pages.clean(data.decode("utf-16-le", "replace")).strip("\0")
+        return pages.clean(decoding.decode(self.stream(number, "001E"), self._charset)).strip("\0")
+
+    def line(self, number: int) -> str:
+        """A property that is text, on one line."""
+        return " ".join(self.text(number).split())
+
+    def stream(self, number: int, kind: str) -> bytes:
+        """A property of that type as it lies in the file."""
+        name = self._names.get(f"__substg1.0_{number:04x}{kind.lower()}")
+        return self._container.read(*self._storage, name) if name else b""
+
+    def markup(self) -> str:
+        """The body as HTML, empty if it has none."""
+        data = self.stream(_HTML, "0102")
+        return html.decode(data, self._charset) if data else self.text(_HTML)
+
+    def date(self) -> str:
+        """When it was sent, as the headers of other messages have it."""
+        ticks = self._fixed.get(_SENT) or self._fixed.get(_RECEIVED) or 0
+        try:
+            moment = _EPOCH + timedelta(microseconds=ticks // 10)
+        except OverflowError:
+            return ""
+        return f"{moment:%a, %d %b %Y %H:%M:%S +0000}" if ticks else ""
+
+    def attachments(self) -> Iterator[tuple[str, ...]]:
+        """The storages of what is attached."""
+        return ((*self._storage, n) for key, n in sorted(self._names.items()) if key.startswith(_ATTACHMENT))
+
+    def inner(self) -> tuple[str, ...] | None:
+        """The storage of the message that this attachment is, if it is one."""
+        name = self._names.get(_INNER.lower())
+        return (*self._storage, name) if name else None
+
+    def _read_fixed(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """(number, value) of those that have a fixed size; the header before them is of 8, 24 or 32 bytes."""
+        for at in range(len(data) % 16 or 32, len(data) - 15, 16):
+            if u16(data, at) in (0x0003, 0x0040):
+                yield u16(data, at + 2), int.from_bytes(data[at + 8 : at + 16], "little")
+
+
+class _Reader:
+    """Puts one message, and those attached to it, on a page."""
+
+    def __init__(self, container: Container) -> None:
+        self.page = PageBuilder()
+        self.encrypted = False
+        self.bodies = 0
+        self._container = container
+
+    def message(self, message: _Message, depth: int = 0) -> None:
+        """Adds headers and contents of a message. Raises ``errors.EncryptedDocument``."""
+        self.page.add(BlockKind.HEADING, message.line(_SUBJECT), min(6, depth + 1))
+        address = next((a for key in _SENDER_ADDRESSES if "@" in (a := message.line(key))), "")
+        name = message.line(_SENDER)
+        sender = f"{name} <{address}>" if address and address != name else name
+        shown = (("From", sender), ("To", message.line(_TO)), ("Cc", message.line(_CC)), ("Date", message.date()))
+        self.page.add(BlockKind.PARAGRAPH, "\n".join(f"{key}: {value}" for key, value in shown if value))
+        self._body(message)
+        for storage in message.attachments():
+            self._attachment(_Message(self._container, storage), depth)
+
+    def _body(self, message: _Message) -> None:
+        """Of the forms of the body the plain one, unless it is empty; then HTML, then RTF."""
+        before = self.page.mark()
+        self._add_body(message)
+        self.bodies += self.page.mark() > before
+
+    def _add_body(self, message: _Message) -> None:
+        plain = message.text(_BODY)
+        if plain.strip():
+            for block in text.paragraphs(plain):
+                self.page.add(BlockKind.PARAGRAPH, plain[block.start : block.end])
+        elif markup := message.markup():
+            self.page.extend(html.convert(markup)[1])
+        elif packed := message.stream(_RTF, "0102"):
+            self.page.extend(rtf.convert(lzfu.unpack(packed))[1])
+
+    def _attachment(self, attached: _Message, depth: int) -> None:
+        inner = attached.inner()
+        if inner is not None and depth < limits.MAX_DEPTH:
+            self.message(_Message(self._container, inner), depth + 1)
+        elif name := next((n for key in _FILE_NAMES if (n := attached.line(key))), ""):
+            self.encrypted |= name.lower().endswith((".pgp-encrypted", ".p7m"))
+            self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name[:300]}")
+
+
+def _signed(container: Container, message: _Message, kind: str) -> PageBuilder | None:
+    """The contents of a signed message lie in its attachment; those of an encrypted one cannot be read."""
+    if not re.match(r"IPM\.Note\.(?:Secure|SMIME)", kind, re.I):
+        return None
+    for storage in message.attachments():
+        data = _Message(container, storage).stream(_ATTACHED, "0102")
+        if "signed" in kind.lower() and data:
+            return email.convert(data)[1]
+    raise _encrypted()
+
+
+def _encrypted() -> errors.EncryptedDocument:
+    return errors.EncryptedDocument(
+        "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
+    )
+
+
+class MsgParser:
+    """Reads messages as Outlook saves them, and its appointments, contacts and tasks."""
+
+    name = "msg"
+    media_types = (formats.MSG,)
+
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+        """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
+        container = Container(path, _WHAT)
+        try:
+            if not container.has(_PROPERTIES):
+                raise errors.DamagedDocument(f"This is no {_WHAT}: its main part is missing.")
+            message = _Message(container, ())
+            signed = _signed(container, message, message.line(_CLASS))
+            reader = _Reader(container)
+            reader.message(message)
+            if signed is not None:
+                reader.page.extend(signed)
+            elif reader.encrypted and not reader.bodies:
+                raise _encrypted()
+            yield Header(self.name, formats.MSG, message.line(_SUBJECT)[:300], 1)
+            yield reader.page.build(1)
+        finally:
+            container.close()

@@ -1,0 +1,31 @@
+"""OpenDocument text: paragraphs, headings, lists, tables, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datadistiller.model import BlockKind, Page
+from datadistiller.parsing import Header, formats, odf
+
+
+class OdtParser:
+    """Reads OpenDocument text (odt, templates, flat files). It has no pages until it is laid out."""
+
+    name = "odt"
+    media_types = (formats.ODT,)
+
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+        """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
+        package = odf.Package(path, "OpenDocument text")
+        try:
+            body = odf.Body(package)
+            for element in package.children("text"):
+                body.add(element)
+            body.end()
+            for text in package.furniture():
+                body.page.add(BlockKind.PARAGRAPH, text)
+            yield Header(self.name, formats.ODT, package.title() or body.title, 1)
+            yield body.page.build(1)
+        finally:
+            package.close()

@@ -1,0 +1,140 @@
+"""XML of any vocabulary, mailboxes, source code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datadistiller import errors
+from datadistiller.parsing import formats, limits, xml
+from tests.fixtures import files
+from tests.unit.test_parsing_binary import blocks_of, parse
+
+NAMES = ("a", "p", "title", "tr", "td", "table", "w:p", "w:r", "sec")
+trees = st.recursive(
+    st.sampled_from(["", "word", " ", "&amp;", "&nbsp;"]),
+    lambda inner: st.builds(
+        lambda name, children: f"<{name} name='n'>{''.join(children)}</{name}>",
+        st.sampled_from(NAMES),
+        st.lists(inner, max_size=4),
+    ),
+    max_leaves=25,
+)
+
+
+def shown(body: str) -> list[tuple[str, int, str]]:
+    """The blocks of an XML file."""
+    return blocks_of(xml.convert(f"<doc>{body}</doc>")[1].build(1))
+
+
+@pytest.mark.parametrize(
+    ("body", "blocks"),
+    [
+        ("<a><n>Teal</n><w>300 g</w></a>", [("paragraph", 0, "n: Teal\nw: 300 g")]),
+        ("<f name='City'>Paris</f><f name='Area' value='7'/>", [("paragraph", 0, "City: Paris\nArea: 7")]),
+        ("<p><b>Bold</b> starts <i>a</i>text</p>", [("paragraph", 0, "Bold starts a text")]),
+        ("<x>Loose <b>bo</b>ld</x><y>1</y>", [("paragraph", 0, "x: Loose bo ld\ny: 1")]),
+        (
+            "<title>One</title><sec><title>Two</title><p>text</p></sec><p>end</p>",
+            [("heading", 1, "One"), ("heading", 2, "Two"), ("paragraph", 0, "text"), ("paragraph", 0, "end")],
+        ),
+        (
+            "<table><tr><th>Kind</th><th>Weight</th></tr><tr><td>Teal</td><td/></tr><tr><td/><td>9</td></tr></table>",
+            [("table", 0, "Kind | Weight\nKind: Teal\nWeight: 9")],
+        ),
+        ("<w:p><w:r><w:t>Hel</w:t></w:r><w:r><w:t>lo</w:t></w:r></w:p><x/>", [("paragraph", 0, "Hello")]),
+        ("<n>A &amp; B &unknown; &nbsp;R&D</n>", [("paragraph", 0, "n: A & B R&D")]),
+        (f"<data>{'QUJD' * 200}</data><n>x</n>", [("paragraph", 0, "n: x")]),
+    ],
+)
+def test_shapes(body: str, blocks: list[tuple[str, int, str]]) -> None:
+    assert shown(body) == blocks
+
+
+def test_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    for encoding in ("koi8-r", "shift_jis", "utf-16"):
+        text = "утка" if encoding == "koi8-r" else "日本語テスト"
+        path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?><a>{text}</a>'.encode(encoding))
+        assert text in parse(path, formats.XML)[1][0].text
+
+
+def test_entities_neither_grow_nor_reach_out(tmp_path: Path) -> None:
+    with pytest.raises(errors.DamagedDocument, match="made of others"):
+        xml.convert('<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><a>&b;</a>')
+    secret = tmp_path / "secret"
+    secret.write_text("hush")
+    _, builder = xml.convert(f'<!DOCTYPE a [<!ENTITY x SYSTEM "{secret.as_uri()}">]><a>seen &x;</a>')
+    assert builder.build(1).text == "a: seen"
+
+
+def test_damage_names_the_line() -> None:
+    with pytest.raises(errors.DamagedDocument, match="line 3"):
+        xml.convert("<a>\n<b>\n</a>")
+
+
+def test_depth_and_breadth() -> None:
+    assert "deep" in xml.convert("<a>" * 20_000 + "deep" + "</a>" * 20_000)[1].build(1).text
+    page = xml.convert(f"<a>{'<b>x</b>' * 20_000}</a>")[1].build(1)
+    assert page.text.count("b: x") == 20_000
+
+
+@given(trees)
+def test_any_elements_give_a_page(body: str) -> None:
+    blocks = shown(body)
+    assert all(text for _, _, text in blocks)
+
+
+@given(st.text(st.sampled_from("<>/ ab='\"&;![]-?é"), max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        xml.convert(text)
+    except errors.DamagedDocument:
+        return
+
+
+class TestMailbox:
+    """Where messages begin and end."""
+
+    def test_messages(self, tmp_path: Path) -> None:
+        _, pages = parse(files.sample(tmp_path, formats.MBOX), formats.MBOX)
+        assert [(page.label, page.text) for page in pages] == [
+            ("Of Ducks", "Of Ducks\n\nFrom: J <j@example.com>\n\nDucks swim in ponds.\n\nFrom here on they fly."),
+            ("Of Geese", "Of Geese\n\nGeese graze."),
+        ]
+
+    def test_from_in_a_sentence_begins_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.mbox"
+        path.write_text("From a@b Mon Jan  6 10:00:00 2025\n\nHello\nFrom here in 2025 on\n\nFrom me\n")
+        assert [page.text for page in parse(path, formats.MBOX)[1]] == ["Hello\nFrom here in 2025 on\n\nFrom me"]
+
+    def test_a_message_that_cannot_be_read_costs_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "a.mbox"
+        mark = "From a@b Mon Jan  6 10:00:00 2025\n"
+        path.write_text(
+            f"{mark}Subject: secret\nContent-Type: multipart/encrypted; boundary=x\n\n--x--\n\n"
+            f"{mark}Subject: long\n\n{'x' * 3000}\n\n{mark}Subject: fine\n\nText.\n"
+        )
+        monkeypatch.setattr(limits, "MAX_MESSAGE_BYTES", 2000)
+        _, pages = parse(path, formats.MBOX)
+        assert [page.problem.code if page.problem else page.label for page in pages] == [
+            "encrypted", "limit_exceeded", "fine",
+        ]  # fmt: skip
+
+    def test_no_message(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.mbox"
+        path.write_text("no mailbox")
+        with pytest.raises(errors.DamagedDocument):
+            parse(path, formats.MBOX)
+
+
+def test_source_code(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("def a():\n    return 1\n\n\nprint(a())\n")
+    assert blocks_of(parse(path, formats.CODE)[1][0]) == [
+        ("code", 0, "def a():\n    return 1"),
+        ("code", 0, "print(a())"),
+    ]
