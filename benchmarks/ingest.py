@@ -12,7 +12,6 @@ import pypdfium2
 
 from benchmarks.harness import DATA, Server, large_texts, percentile, running, small_documents
 from benchmarks.rows import Row
-from datadistiller.store import embedded
 
 SMALL = 2000
 VOLUMES = 40
@@ -20,7 +19,7 @@ VOLUMES = 40
 
 def chunk_texts(server: Server) -> list[str]:
     """What the system embedded: context and text of every chunk, longest first within pieces, as stored."""
-    with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
+    with psycopg.connect(server.database) as conn:
         rows = conn.execute("SELECT context, text FROM document_chunks ORDER BY chunk_no").fetchall()
     return [f"{context}\n{text}" if context else text for context, text in rows]
 
@@ -65,8 +64,14 @@ def around(spent: dict[str, float], bare_cpu: float, chunks: int) -> tuple[float
 def text_rows() -> list[Row]:
     """40 plain texts of 100 kB: what everything around the model costs, and the pace beside the bare model."""
     with running() as server:
-        server.wait(server.upload_all(small_documents(20, 1999)))
-        spent, chunks, wall, texts = take_in(server, large_texts(VOLUMES))
+        return beside_the_bare_model(server, VOLUMES)
+
+
+def beside_the_bare_model(server: Server, volumes: int) -> list[Row]:
+    """The same on a running system, which is stopped."""
+    server.wait(server.upload_all(small_documents(20, 1999)))
+    spent, chunks, wall, texts = take_in(server, large_texts(volumes))
+    server.stop()
     bare_cpu, bare_wall = bare_model(texts)
     cost, costs = around(spent, bare_cpu, chunks)
     rates = f"{chunks / wall:.1f} / {chunks / bare_wall:.1f} = {bare_wall / wall:.1%}"
