@@ -52,14 +52,6 @@ SESSION = {
 IDLE_SECONDS = 30.0
 #: For libpq: a server that vanished without a word is noticed within seconds.
 LINK = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "3", "tcp_user_timeout": "15000"}
-#: What a server says to whom it does not let in, and what we say.
-REFUSALS = {
-    re.compile(r"password authentication failed|role .* does not exist|no password supplied"): (
-        "PostgreSQL refuses the user or the password."
-    ),
-    re.compile(r"no pg_hba\.conf entry"): "PostgreSQL lets nobody in from here by this user and database.",
-    re.compile(r"FATAL: +database .* does not exist"): "PostgreSQL has no database of this name.",
-}
 
 
 class Database:
@@ -257,6 +249,16 @@ class _translated:
             if isinstance(ours, errors.Unavailable) and isinstance(error, psycopg.Error):
                 self._outage.begun(error)
             raise ours.with_traceback(error.__traceback__) from None
+
+
+#: What a server says to whom it does not let in, and what we say.
+REFUSALS = {
+    re.compile(r"password authentication failed|role .* does not exist|no password supplied"): (
+        "PostgreSQL refuses the user or the password."
+    ),
+    re.compile(r"no pg_hba\.conf entry"): "PostgreSQL lets nobody in from here by this user and database.",
+    re.compile(r"FATAL: +database .* does not exist"): "PostgreSQL has no database of this name.",
+}
 
 
 @contextlib.contextmanager
