@@ -253,7 +253,7 @@ class _translated:
 
 #: What a server says to whom it does not let in, and what we say.
 REFUSALS = {
-    re.compile(r"password authentication failed|role .* does not exist|no password supplied"): (
+    re.compile(r"password authentication failed|role .* (does not exist|is not permitted)|no password supplied"): (
         "PostgreSQL refuses the user or the password."
     ),
     re.compile(r"no pg_hba\.conf entry"): "PostgreSQL lets nobody in from here by this user and database.",
