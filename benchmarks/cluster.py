@@ -92,9 +92,9 @@ class Cluster(Server):
         """Everything leaves."""
         self.leave(*self.processes)
 
-    def cpu(self) -> dict[str, float]:
+    def cpu_by_role(self) -> dict[str, float]:
         """CPU seconds spent so far, by role and by service."""
-        return self.cpu_by_role() | {name: cpu(server) for name, server in self.services.items()}
+        return super().cpu_by_role() | {name: cpu(server) for name, server in self.services.items()}
 
     def number(self, statement: LiteralString) -> int:
         """What a statement with one number for an answer says."""

@@ -65,10 +65,10 @@ def emptied(cluster: Cluster, workers: int, answer_seconds: float) -> Pace:
     cluster.join("relay")
     while (left := cluster.number(WAITING)) > (1 - WARM) * first:
         time.sleep(0.02)
-    begun, before, first = time.perf_counter(), cluster.cpu(), left
+    begun, before, first = time.perf_counter(), cluster.cpu_by_role(), left
     while cluster.number(WAITING) > 0:
         time.sleep(0.1)
-    seconds, after = time.perf_counter() - begun, cluster.cpu()
+    seconds, after = time.perf_counter() - begun, cluster.cpu_by_role()
     cluster.leave(*names)
     return Pace(first, seconds, {part: after[part] - before.get(part, 0.0) for part in after})
 

@@ -16,10 +16,10 @@ QUESTIONS = 300
 def measure(chunks: int = CHUNKS, questions: int = QUESTIONS) -> list[Row]:
     """Hybrid questions with answers at 100,000 chunks, idle. What else a chunk costs is not in the row of the index."""
     with running(("api", "index", "relay", "reaper")) as cluster:
-        before = cluster.cpu()
+        before = cluster.cpu_by_role()
         query.fill(cluster, chunks)
         seconds = query.wait_until_indexed(cluster)
-        spent = {part: total - before.get(part, 0.0) for part, total in cluster.cpu().items()}
+        spent = {part: total - before.get(part, 0.0) for part, total in cluster.cpu_by_role().items()}
         query.latencies(cluster, query.questions(30))
         print("asking", flush=True)
         took = query.latencies(cluster, query.questions(questions))

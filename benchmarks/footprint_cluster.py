@@ -11,7 +11,7 @@ import sys
 
 import httpx
 
-from benchmarks.cluster import cpu, memory, running
+from benchmarks.cluster import memory, running
 from benchmarks.footprint import BYTES, DOCUMENTS, Peaks, folder_bytes, until
 from benchmarks.harness import small_documents
 from benchmarks.rows import Row
@@ -39,16 +39,14 @@ def measure(count: int = DOCUMENTS) -> list[Row]:
     with running() as cluster:
         servers = cluster.services
         idle = cluster.memory_by_role()
-        before = {name: cpu(server) for name, server in servers.items()}
         with Peaks(cluster) as peaks:
             n = until(cluster, cluster.upload_all(small_documents(count, BYTES), priority="bulk"), "completed")
-        used = {name: cpu(server) - before[name] for name, server in servers.items()}
         held = {name: memory(server) for name, server in servers.items()}
         indexes = {name: size for name, size in index_bytes(servers["opensearch"]).items() if size > 1000}
         chunks, events = (topic_bytes(servers["kafka"], name) for name in ("chunk-processing", "document-events"))
         stored = folder_bytes(servers["minio"].data)
     rows = [Row("documents, chunks", "", f"{count} of 80 kB, {n}")]
-    rows += [Row(f"CPU, {r}", "", f"{1000 * s / n:.2f} ms a chunk") for r, s in sorted((peaks.cpu | used).items())]
+    rows += [Row(f"CPU, {r}", "", f"{1000 * s / n:.2f} ms a chunk") for r, s in sorted(peaks.cpu.items())]
     rows += [Row(f"memory, {r}, idle", "", f"{mb:.0f} MB PSS") for r, mb in sorted(idle.items())]
     rows += [Row(f"memory, one {r}", "", f"{mb:.0f} MB PSS, {peaks.rss[r]:.0f} MB RSS") for r, mb in peaks.pss.items()]
     rows += [Row(f"memory, {name}", "", f"{mb:.0f} MB PSS") for name, mb in held.items()]

@@ -64,14 +64,8 @@ def around(spent: dict[str, float], bare_cpu: float, chunks: int) -> tuple[float
 def text_rows() -> list[Row]:
     """40 plain texts of 100 kB: what everything around the model costs, and the pace beside the bare model."""
     with running() as server:
-        return beside_the_bare_model(server, VOLUMES)
-
-
-def beside_the_bare_model(server: Server, volumes: int) -> list[Row]:
-    """The same on a running system, which is stopped."""
-    server.wait(server.upload_all(small_documents(20, 1999)))
-    spent, chunks, wall, texts = take_in(server, large_texts(volumes))
-    server.stop()
+        server.wait(server.upload_all(small_documents(20, 1999)))
+        spent, chunks, wall, texts = take_in(server, large_texts(VOLUMES))
     bare_cpu, bare_wall = bare_model(texts)
     cost, costs = around(spent, bare_cpu, chunks)
     rates = f"{chunks / wall:.1f} / {chunks / bare_wall:.1f} = {bare_wall / wall:.1%}"
