@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -77,7 +78,11 @@ def documents(cluster: Cluster) -> dict[str, tuple[Any, ...]]:
 
 
 def answers(cluster: Cluster, texts: list[bytes]) -> list[Any]:
-    """What is found for the first words of each document, in every mode: the passages in order, and the answer."""
+    """What is found for the first words of each document, in every mode: the passages in order, and the answer.
+
+    Asked on an index that was built anew: BM25 counts copies that were replaced, of which no two indexes have the same.
+    """
+    rebuilt(cluster)
     found = []
     for text in texts:
         question = " ".join(text.decode().split()[:12])
@@ -88,15 +93,29 @@ def answers(cluster: Cluster, texts: list[bytes]) -> list[Any]:
     return found
 
 
-def rows_written(cluster: Cluster) -> tuple[int, int, int]:
-    """Vectors there are, vectors ever inserted, vectors ever changed, since this server's disk was new."""
+def rebuilt(cluster: Cluster) -> None:
+    """Has the index built anew; returns when questions go to the new one."""
+    with httpx.Client(base_url=cluster.services.opensearch.url, timeout=60) as http:
+
+        def names() -> set[str]:
+            listed = http.get("/_cat/indices/datadistiller-*", params={"format": "json"}).raise_for_status().json()
+            return {index["index"] for index in listed}
+
+        before, end = names(), time.monotonic() + 120
+        cluster.http.post("/api/v2/index/rebuild").raise_for_status()
+        while len(now := names()) != 1 or now & before:
+            assert time.monotonic() < end, f"{now} after {before}"
+            time.sleep(0.1)
+
+
+def vectors_written(cluster: Cluster) -> tuple[int, int]:
+    """Vectors ever inserted and ever changed since this server's disk was new."""
     with psycopg.connect(cluster.services.postgres.url, autocommit=True) as conn:
         row = conn.execute(
-            "SELECT (SELECT count(*) FROM chunk_vectors), n_tup_ins, n_tup_upd FROM pg_stat_user_tables"
-            " WHERE relname = 'chunk_vectors'"
+            "SELECT n_tup_ins, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'chunk_vectors'"
         ).fetchone()
     assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
+    return int(row[0]), int(row[1])
 
 
 def backed_up_at_work(operator: Operator, files: list[tuple[str, bytes]]) -> None:
@@ -144,12 +163,15 @@ async def test_what_was_backed_up_is_whole_in_empty_services(tmp_path: Path) -> 
         restored = Cluster(cluster.folder / "restored", cluster.services, **SETTINGS)
         try:
             await asyncio.to_thread(restored_by_the_guide, Operator(restored, tmp_path))
-            assert (documents(restored), answers(restored, texts)) == before
+            assert documents(restored) == before[0]
+            for was, now in zip(before[1], answers(restored, texts), strict=True):
+                assert now == was
         finally:
             await asyncio.to_thread(restored.stop)
             restored.http.close()
-        there, inserted, changed = rows_written(cluster)  # every connection is closed, so all is counted
-        assert (inserted, changed) == (there, 0), "something was embedded again"
+        chunks = sum(total for _, _, total, _ in before[0].values())
+        # Every connection is closed, so all is counted; the one more is of ``verify``, which has removed it again.
+        assert vectors_written(cluster) == (chunks + 1, 0), "something was embedded again"
 
 
 def restored_by_the_guide(operator: Operator) -> None:
