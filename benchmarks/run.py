@@ -1,6 +1,6 @@
 """``python -m benchmarks.run [NAME ...]``: measures what the README publishes and rewrites its table.
 
-Names: startup, upload, ingest, query, recovery, scaling, soak; without names all of them, one after the other.
+Names: startup, upload, ingest, query, vectors, recovery, scaling, soak; without names all of them, one after the other.
 Nothing else heavy should run on the machine. Each row says what was measured, the bar, and the figure.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.rows import Row
 
-NAMES = ("startup", "upload", "ingest", "query", "recovery", "scaling", "soak")
+NAMES = ("startup", "upload", "ingest", "query", "vectors", "recovery", "scaling", "soak")
 MARKS = ("<!-- bench -->", "<!-- /bench -->")
 README = Path(__file__).parent.parent / "README.md"
 

@@ -105,6 +105,14 @@ class Cluster(Server):
                 process.kill()
                 process.wait()
 
+    def last_words(self, lines: int = 8) -> str:
+        """The end of every process's log, and which servers run: for the sentence of a failure."""
+        parts = (self.services.kafka, self.services.postgres, self.services.minio, self.services.opensearch)
+        found = [f"{part.title}: {'runs' if part.alive() else 'does not run'}" for part in parts]
+        for log in sorted(self.folder.glob("*.log")):
+            found += [f"--- {log.stem}", *(line[:300] for line in log.read_text().splitlines()[-lines:])]
+        return "\n".join(found)
+
     def _spawn(self, name: str, roles: str) -> None:
         argv = [sys.executable, "-m", "datadistiller", "serve", "--roles", roles]
         with (self.folder / f"{name}.log").open("ab") as log:

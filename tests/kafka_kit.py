@@ -37,7 +37,7 @@ from tools.services.kafka import KafkaServer
 TOPICS = [topic.name for topic in pipeline.topics()]
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 60) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 180) -> None:
     """Waits for something that happens elsewhere."""
     end = time.monotonic() + seconds
     while True:
@@ -95,15 +95,21 @@ async def relaying(kafka: KafkaServer, database: Database, window: int = 32, aga
 
 
 def source(
-    kafka: KafkaServer, database: Database, stage: str = "embed", boot: uuid.UUID | None = None, **options: Any
+    kafka: KafkaServer,
+    database: Database,
+    stage: str = "embed",
+    boot: uuid.UUID | None = None,
+    overdue: float = 60,
+    **options: Any,
 ) -> KafkaSource:
-    """A source of a stage's topic as it is wired."""
+    """A source of a stage's topic as it is wired; messages are overdue after that many seconds."""
     spec, messages, owner = pipeline.stage(stage), Messages(database), boot or uuid.uuid4()
     return KafkaSource(
         Access(kafka.url),
         spec.topic,
         spec.group,
         lambda ids, limit: messages.begin(spec.topic, ids, limit, owner, spec.seconds),
+        lambda: messages.overdue(spec.topic, overdue, spec.batch),
         KafkaPublisher(Access(kafka.url)),
         spec.dead_letter_topic,
         **options,

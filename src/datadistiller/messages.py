@@ -78,6 +78,14 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedText:
+    """What is embedded of a chunk, and its vector ``float16[dim]`` if a chunk with the same text has one already."""
+
+    text: str
+    vector: NDArray[np.float16] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Embedded:
     """Result of the embed stage for one chunk: the unit vector as ``float16[dim]``."""
 

@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
-from tests.acceptance.live import ROOT, Up, run
+from tests.acceptance.live import ROOT, Up, note, run
 
 SAMPLES = sorted(path.name for path in (ROOT / "samples").iterdir())
 
@@ -38,6 +39,36 @@ def test_the_first_start_shows_what_it_is_for(up: Up) -> None:
     assert "Why did the lamp at Grey Skerry go dark?" in up.printed
     assert "contacts of relay R-12 were covered with salt" in up.printed
     assert re.search(r"\[\d] inspection-report-87-31.pdf, page 1, characters \d+-\d+", up.printed)
+
+
+def vectors(up: Up, source: str) -> float:
+    """How many vectors came from there, in all processes."""
+    name = f'datadistiller_vectors_total{{source="{source}"}} '
+    lines = httpx.get(f"{up.url}/metrics").text.splitlines()
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+def test_of_a_changed_file_only_what_changed_is_embedded(up: Up, tmp_path: Path) -> None:
+    days = [
+        f"## Day {day}\n\nThe keeper of lamp {day} writes that the {day * 7} barrels came with ship {day * 13}. "
+        f"{'The sea was calm and the visibility good. ' * 12}\n"
+        for day in range(1, 31)
+    ]
+    path = note(tmp_path, "diary.md", "\n".join(days))
+    chunks = up.answer("ingest", str(path), "--collection", "diary")[0]["job"]["total_chunks"]
+    computed, found = vectors(up, "computed"), vectors(up, "found")
+    assert chunks >= 12 and computed >= chunks
+    days[14] = days[14].replace("The keeper", "The new keeper")
+    note(tmp_path, "diary.md", "\n".join(days))
+    again = up.answer("ingest", str(path), "--collection", "diary")[0]
+    assert not again["duplicate"] and again["job"]["status"] == "completed"
+    assert 1 <= vectors(up, "computed") - computed <= 3
+    assert vectors(up, "found") - found >= chunks - 3
+    computed = vectors(up, "computed")
+    other = up.answer("ingest", str(path), "--collection", "shelf")[0]
+    assert (other["duplicate"], other["job"]["status"], vectors(up, "computed")) == (False, "completed", computed)
+    cited = up.answer("ask", "Which ship came to lamp 15?", "--collection", "shelf")["citations"][0]
+    assert "ship 195" in cited["text"]
 
 
 def test_verify_without_a_server_fails_at_the_first_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from datadistiller import model
@@ -121,6 +122,19 @@ async def test_removals_are_begun_too(kit: Kit) -> None:
     [removal] = await ids_of(kit)
     [delivery] = (await begin(kit, [removal], topic=REMOVE_TOPIC)).deliveries
     assert (delivery.job_id, delivery.topic, delivery.chunk_id) == (job_id, REMOVE_TOPIC, None)
+
+
+async def test_what_nobody_brought_for_long_is_overdue_in_the_order_of_its_urgency(kit: Kit) -> None:
+    leased, lately, long, unpublished, delayed = await chunks(kit, 5)
+    await begin(kit, [leased], boot=uuid4())
+    past = "UPDATE messages SET available_at = now() - interval '5 minutes', published_at = now() - %s WHERE id = %s"
+    await kit.run(past, timedelta(seconds=30), lately)
+    await kit.run(past, timedelta(minutes=2), long)
+    await kit.run("UPDATE messages SET available_at = now() - interval '3 minutes' WHERE id = %s", unpublished)
+    await kit.run("UPDATE messages SET available_at = now() - interval '10 seconds' WHERE id = %s", delayed)
+    assert await kit.messages.overdue(CHUNK_TOPIC, 60, 10) == [long, unpublished]
+    assert await kit.messages.overdue(CHUNK_TOPIC, 60, 1) == [long]
+    assert await kit.messages.overdue(INGEST_TOPIC, 60, 10) == []
 
 
 async def test_it_looks_up_ids_and_reads_nothing_else(kit: Kit) -> None:

@@ -142,8 +142,8 @@ async def test_migrating_is_repeatable_concurrent_and_refuses_the_future(databas
 async def test_texts_and_passages(kit: Kit) -> None:
     job = await kit.searchable(["alpha", "beta"], metadata={"year": 2024}, collection="reports")
     rows = await kit.rows("SELECT chunk_id, chunk_no FROM document_chunks ORDER BY ordinal")
-    texts = await kit.chunks.texts([rows[0]["chunk_id"], uuid4()])
-    assert texts == {rows[0]["chunk_id"]: "Title\nalpha"}
+    texts = await kit.chunks.texts([rows[0]["chunk_id"], uuid4()], kit.model_id)
+    assert {chunk: indexed.text for chunk, indexed in texts.items()} == {rows[0]["chunk_id"]: "Title\nalpha"}
     numbers = [rows[1]["chunk_no"], 10**12, rows[0]["chunk_no"]]
     second, first = await kit.chunks.passages(numbers)
     assert (first.text, second.text, second.page, second.page_label) == ("alpha", "beta", 2, "p2")

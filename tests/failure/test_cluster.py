@@ -131,7 +131,10 @@ async def test_nothing_is_lost_or_doubled(cluster: Cluster, fault: Callable[[Clu
     await fault(cluster)
     await asyncio.to_thread(uploads.join, 240)
     assert not uploads.is_alive(), "uploads hang"
-    states = await asyncio.to_thread(wait_patiently, cluster, list(accepted))
+    try:
+        states = await asyncio.to_thread(wait_patiently, cluster, list(accepted))
+    except AssertionError as hangs:
+        pytest.fail(f"{str(hangs).splitlines()[0][:200]}\n{cluster.last_words()}", pytrace=False)
     assert sum(state["status"] == "completed" for state in states.values()) > 0.7 * len(files)
     await until_whole(cluster)
 

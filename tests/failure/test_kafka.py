@@ -179,6 +179,13 @@ async def test_what_the_broker_lost_without_a_word_is_published_again(broker: Ka
     await assert_done_once(database, 20, [worked])
 
 
+async def test_while_the_queue_brings_nothing_what_is_overdue_is_done(broker: KafkaServer, database: Database) -> None:
+    await seed.chunked(database, 100)
+    async with working(broker, database, overdue=1, net_seconds=0.5) as worked:  # and no relay at all
+        await until(lambda: empty(database))
+    await assert_done_once(database, 100, [worked])
+
+
 async def test_a_storm_of_rebalances(broker: KafkaServer, database: Database) -> None:
     async def slowly(batch: Sequence[Delivery]) -> list[Outcome]:
         await asyncio.sleep(0.05 * len(batch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from datadistiller import errors, model, objects
-from datadistiller.messages import CHUNK_TOPIC, REMOVE_TOPIC, Delivery, Done, Embedded, Failed
+from datadistiller.messages import CHUNK_TOPIC, REMOVE_TOPIC, Delivery, Done, Embedded, Failed, IndexedText
 from datadistiller.objects.local import LocalObjects
 from datadistiller.stages.embed import Embed
 from datadistiller.stages.remove import Remove
 
 _numbers = iter(range(1, 1000))
+MODEL = 7
 
 
 def delivery(topic: str = CHUNK_TOPIC) -> Delivery:
@@ -27,13 +29,16 @@ def delivery(topic: str = CHUNK_TOPIC) -> Delivery:
 
 
 class Texts:
-    """The texts of some chunks."""
+    """The texts of some chunks; ``known`` are the vectors that some texts have already."""
 
     def __init__(self, texts: dict[uuid.UUID, str]) -> None:
         self._texts = texts
+        self.known: dict[str, NDArray[np.float16]] = {}
 
-    async def texts(self, chunk_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-        return {i: self._texts[i] for i in chunk_ids if i in self._texts}
+    async def texts(self, chunk_ids: Sequence[uuid.UUID], model_id: int) -> dict[uuid.UUID, IndexedText]:
+        assert model_id == MODEL
+        here = {i: self._texts[i] for i in chunk_ids if i in self._texts}
+        return {i: IndexedText(text, self.known.get(text)) for i, text in here.items()}
 
 
 class Lengths:
@@ -58,6 +63,12 @@ class Lengths:
         return self.embed([text])[0]
 
 
+def embed(texts: Texts, embedder: Lengths, counted: Counter[str] | None = None) -> Embed:
+    """The stage; what it counts goes into ``counted``."""
+    counts = Counter[str]() if counted is None else counted
+    return Embed(texts, embedder, MODEL, lambda source, number: counts.update({source: number}))
+
+
 def batch_of(*texts: str | None) -> tuple[list[Delivery], Texts]:
     batch = [delivery() for _ in texts]
     known = {d.chunk_id: text for d, text in zip(batch, texts, strict=True) if text is not None and d.chunk_id}
@@ -67,7 +78,7 @@ def batch_of(*texts: str | None) -> tuple[list[Delivery], Texts]:
 async def test_each_chunk_gets_its_own_vector_from_one_batch_in_a_thread() -> None:
     batch, texts = batch_of("a", "bb", "ccc")
     embedder = Lengths()
-    stage = Embed(texts, embedder)
+    stage = embed(texts, embedder)
     outcomes = await stage(batch)
     stage.close()
     assert embedder.batches == [3]
@@ -81,7 +92,7 @@ async def test_each_chunk_gets_its_own_vector_from_one_batch_in_a_thread() -> No
 
 async def test_a_chunk_that_is_gone_costs_only_itself() -> None:
     batch, texts = batch_of("a", None)
-    outcomes = {o.delivery.message_id: o for o in await Embed(texts, Lengths())(batch)}
+    outcomes = {o.delivery.message_id: o for o in await embed(texts, Lengths())(batch)}
     assert isinstance(outcomes[batch[0].message_id], Done)
     gone = outcomes[batch[1].message_id]
     assert isinstance(gone, Failed) and isinstance(gone.error, errors.LeaseLost)
@@ -90,7 +101,7 @@ async def test_a_chunk_that_is_gone_costs_only_itself() -> None:
 async def test_nothing_is_embedded_if_all_are_gone() -> None:
     batch, texts = batch_of(None, None)
     embedder = Lengths()
-    assert len(await Embed(texts, embedder)(batch)) == 2
+    assert len(await embed(texts, embedder)(batch)) == 2
     assert embedder.batches == []
 
 
@@ -101,12 +112,42 @@ async def test_nothing_is_embedded_if_all_are_gone() -> None:
 async def test_one_bad_text_costs_only_itself(raised: Exception, expected: type[Exception]) -> None:
     batch, texts = batch_of("a", "bad", "ccc")
     embedder = Lengths(raised)
-    outcomes = await Embed(texts, embedder)(batch)
+    outcomes = await embed(texts, embedder)(batch)
     assert embedder.batches == [3, 1, 1, 1]
     assert [type(o) for o in outcomes] == [Done, Failed, Done]
     failed = outcomes[1]
     assert isinstance(failed, Failed) and type(failed.error) is expected
     assert "bad" not in failed.error.message
+
+
+async def test_a_text_is_embedded_once_and_one_whose_vector_is_known_not_at_all() -> None:
+    batch, texts = batch_of("a", "known", "bb", "a", None, "a", "known")
+    texts.known["known"] = np.array([50, 0], "<f2")
+    embedder, counted = Lengths(), Counter[str]()
+    outcomes = {o.delivery.message_id: o for o in await embed(texts, embedder, counted)(batch)}
+    assert embedder.batches == [2]
+    assert counted == {"computed": 2, "found": 2, "repeated": 2}
+    done = [outcomes[d.message_id] for d in batch]
+    assert isinstance(done.pop(4), Failed)
+    assert [float(o.result.vector[0]) for o in done if isinstance(o, Done)] == [1, 50, 2, 1, 1, 50]  # type: ignore[union-attr]
+
+
+async def test_the_model_is_not_asked_if_all_vectors_are_known() -> None:
+    batch, texts = batch_of("a", "bb")
+    texts.known = {text: np.zeros(2, "<f2") for text in ("a", "bb")}
+    embedder = Lengths()
+    assert all(isinstance(o, Done) for o in await embed(texts, embedder)(batch))
+    assert embedder.batches == []
+
+
+async def test_a_bad_text_costs_only_the_chunks_that_have_it() -> None:
+    batch, texts = batch_of("bad", "known", "a", "bad")
+    texts.known["known"] = np.zeros(2, "<f2")
+    embedder, counted = Lengths(ValueError("bad")), Counter[str]()
+    outcomes = {o.delivery.message_id: o for o in await embed(texts, embedder, counted)(batch)}
+    assert [type(outcomes[d.message_id]) for d in batch] == [Failed, Done, Done, Failed]
+    assert embedder.batches == [2, 1, 1]
+    assert counted == {"computed": 1, "found": 1, "repeated": 0}
 
 
 @pytest.fixture

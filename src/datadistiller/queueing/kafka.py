@@ -1,12 +1,15 @@
 """The queue on Kafka: ids arrive in a thread that never stops polling, and are begun in the database.
 
 Once a begin is committed its offset is: from then on PostgreSQL brings the message back if need be. What Kafka
-delivers twice, late, in any order or not at all does no harm, for only the database knows what is due.
+delivers twice, late, in any order or not at all does no harm, for only the database knows what is due. Whoever has
+received nothing for a while asks it for what is overdue: a broker, a relay or a client that stands still without an
+error slows work down and never stops it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -22,6 +25,8 @@ from datadistiller.queueing.kafka_receiver import Receiver
 LOOK = 32
 BUSY_SECONDS = 0.02  # until messages that are in other hands at this moment are looked at again
 REJECT_SECONDS = 0.5  # between two tries to put records aside
+#: Without a record for this long, a source looks for what is overdue.
+NET_SECONDS = 15.0
 CLOSE_SECONDS = 4.0  # the session of a member that did not leave ends soon enough
 
 log = structlog.get_logger(__name__)
@@ -30,7 +35,8 @@ log = structlog.get_logger(__name__)
 class KafkaSource:
     """Implements ``queueing.Source`` for one topic, as a member of a consumer group.
 
-    ``begin(ids, limit)`` begins messages by their ids. ``publisher`` takes records that are none of ours to
+    ``begin(ids, limit)`` begins messages by their ids; ``overdue()`` gives ids that Kafka should have brought long ago,
+    and is asked after ``net_seconds`` without a record. ``publisher`` takes records that are none of ours to
     ``dead_letter_topic``; it is closed with the source. Nothing connects before the first ``take``.
     """
 
@@ -40,14 +46,20 @@ class KafkaSource:
         topic: str,
         group: str,
         begin: Callable[[Sequence[int], int], Awaitable[Begun]],
+        overdue: Callable[[], Awaitable[Sequence[int]]],
         publisher: Publisher,
         dead_letter_topic: str,
         *,
         poll_seconds: float = 60.0,
         buffered: int = 1024,
+        net_seconds: float = NET_SECONDS,
     ) -> None:
         self._topic = topic
         self._begin = begin
+        self._overdue = overdue
+        self._net_seconds = net_seconds
+        self._net_at = math.inf  # when to look for what is overdue
+        self._passed_over = False
         self._publisher = publisher
         self._dead_letter_topic = dead_letter_topic
         self._receiver = Receiver(access, topic, group, poll_seconds=poll_seconds, buffered=buffered)
@@ -60,18 +72,20 @@ class KafkaSource:
         """Begins what has arrived, or what arrives within ``wait_seconds``."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_seconds
-        self._receiver.start(lambda: loop.call_soon_threadsafe(self._arrived.set))
+        if self._receiver.start(lambda: loop.call_soon_threadsafe(self._arrived.set)):
+            self._expect()
         async with self._taking:
             while not self._closed.is_set():
                 left = end - loop.time()
                 self._arrived.clear()
                 looked = self._buffer.first(max(limit, LOOK))
                 if looked:
+                    self._expect()
                     deliveries = await self._look(looked, limit)
                     if deliveries or left <= 0:
                         return deliveries
                 elif not await self._wait(left):
-                    break
+                    return await self._catch(limit)
         return ()
 
     async def close(self) -> None:
@@ -92,6 +106,24 @@ class KafkaSource:
             await asyncio.sleep(BUSY_SECONDS)
         self._buffer.settle(r for r in looked if r.message_id is not None and r.message_id not in begun.later)
         return begun.deliveries
+
+    def _expect(self) -> None:
+        """From now on a record is expected within the time of the net."""
+        self._net_at = asyncio.get_running_loop().time() + self._net_seconds
+        self._passed_over = False
+
+    async def _catch(self, limit: int) -> Sequence[Delivery]:
+        """Begins what is overdue, if no record came for long. While there is some this goes on batch by batch."""
+        if self._closed.is_set() or asyncio.get_running_loop().time() < self._net_at:
+            return ()
+        ids = await self._overdue()
+        if not ids:
+            self._expect()
+            return ()
+        if not self._passed_over:
+            log.warning("queue_passed_over", topic=self._topic, reason="It brings nothing, and messages are overdue.")
+            self._passed_over = True
+        return (await self._begin(ids, limit)).deliveries
 
     async def _reject(self, records: Sequence[Received]) -> None:
         """Puts records that are none of ours aside, for a person; while the broker is away they stay."""

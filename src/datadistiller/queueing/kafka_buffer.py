@@ -51,6 +51,11 @@ class Buffer:
             for partition in partitions:
                 self._offsets.setdefault(partition, {})
 
+    def owns(self) -> bool:
+        """True if any partition is ours."""
+        with self._lock:
+            return bool(self._offsets)
+
     def add(self, records: Iterable[Received]) -> None:
         """Records in the order of their offsets; those of partitions that are not ours any more are passed over."""
         with self._lock:

@@ -6,6 +6,7 @@ while that is full the partitions pause.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ KEPT_BYTES = 65_536
 RESTART_SECONDS = 1.0
 #: After its last sign of life the partitions of a dead process go to others: the least that brokers allow by default.
 SESSION_SECONDS = 6.0
+#: A member that got no partitions joins anew after so long, and then ever more rarely: they may have been shared when
+#: the topic did not exist, and librdkafka may compare what it sees later with what it saw before that.
+EMPTY_SECONDS, LONGEST_EMPTY_SECONDS = 5.0, 300.0
 HEARTBEAT_MS = 500  # a member learns by it that the others want to share anew, and they wait for it
 
 log = structlog.get_logger(__name__)
@@ -50,16 +54,20 @@ class Receiver:
         self._paused = False
         self._reassigned = False
         self._committed_at = 0.0
+        self._empty_until = math.inf  # how long to be content without partitions
+        self._patience = EMPTY_SECONDS
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._tell: Callable[[], object] = bool
 
-    def start(self, tell: Callable[[], object]) -> None:
-        """Joins the group, unless it has; ``tell`` is called from the thread when something has arrived."""
-        if self._thread is None:
-            self._tell = tell
-            self._thread = threading.Thread(target=self._run, name=f"kafka-{self._topic}", daemon=True)
-            self._thread.start()
+    def start(self, tell: Callable[[], object]) -> bool:
+        """Joins the group, False if it has; ``tell`` is called from the thread when something has arrived."""
+        if self._thread is not None:
+            return False
+        self._tell = tell
+        self._thread = threading.Thread(target=self._run, name=f"kafka-{self._topic}", daemon=True)
+        self._thread.start()
+        return True
 
     def stop(self, seconds: float) -> bool:
         """Leaves the group, so that others get the partitions at once; False if that took too long. Blocks."""
@@ -69,7 +77,7 @@ class Receiver:
         return self._thread is None or not self._thread.is_alive()
 
     def _run(self) -> None:
-        """Polls until the end. A consumer that cannot go on is replaced."""
+        """Polls until the end. A consumer that cannot go on, or is left without partitions, is replaced."""
         while not self._closing.is_set():
             try:
                 self._consume()
@@ -83,7 +91,8 @@ class Receiver:
             consumer = Consumer(self._config)
         try:
             consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
-            while not self._closing.is_set():
+            self._empty_until = math.inf
+            while not self._closing.is_set() and time.monotonic() < self._empty_until:
                 message = consumer.poll(POLL_SECONDS)
                 if message is not None:
                     self._receive([message, *consumer.consume(FETCH, 0)])
@@ -141,6 +150,11 @@ class Receiver:
         self._reassigned = True  # if the others pause, the new ones do not
         self._troubles.forget()
         self.buffer.own(p.partition for p in partitions)
+        if self.buffer.owns():
+            self._empty_until, self._patience = math.inf, EMPTY_SECONDS
+        else:
+            self._empty_until = time.monotonic() + self._patience
+            self._patience = min(LONGEST_EMPTY_SECONDS, 2 * self._patience)
         log.info("partitions_assigned", topic=self._topic, partitions=sorted(p.partition for p in partitions))
 
     def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:

@@ -25,6 +25,7 @@ from datadistiller import errors
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MAX_FRAMES = 20
 
+_VECTORS = "Vectors given to chunks, by source: computed, found (another chunk has the text), repeated (in a batch)."
 _STAGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 _UPLOAD_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 5, 30)
 _QUERY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 3)
@@ -117,6 +118,7 @@ class Metrics:
             ["stage", "outcome"],
             registry=self._own,
         )
+        self.vectors = Counter("datadistiller_vectors", _VECTORS, ["source"], registry=self._own)
         self.published = Counter(
             "datadistiller_published",
             "Records that the relay published, by topic; those published again count again.",
@@ -136,6 +138,10 @@ class Metrics:
             registry=self._own,
             buckets=_QUERY_BUCKETS,
         )
+
+    def count_vectors(self, source: str, number: int) -> None:
+        """Counts vectors by where they came from."""
+        self.vectors.labels(source).inc(number)
 
     def registry(self) -> CollectorRegistry:
         """What to expose: this process's metrics, or those of all processes that share the folder."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datadistiller import errors, model
+from datadistiller.messages import IndexedText
 from datadistiller.store import filters
 from datadistiller.store.database import Database
 from datadistiller.store.statements import Statements
@@ -22,11 +23,16 @@ class Chunks:
         self._db = db
         self._sql = Statements("chunks")
 
-    async def texts(self, chunk_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """What is embedded of each chunk (context and text); chunks that are gone are left out."""
+    async def texts(self, chunk_ids: Sequence[UUID], model_id: int) -> dict[UUID, IndexedText]:
+        """What is embedded of each chunk (context and text); chunks that are gone are left out.
+
+        With the vector of the same text, if some chunk has it under this model, whatever document it belongs to.
+        """
         async with self._db.connection() as conn:
-            rows = await (await conn.execute(self._sql["texts"], {"chunks": list(chunk_ids)})).fetchall()
-        return {r["chunk_id"]: f"{r['context']}\n{r['text']}" if r["context"] else r["text"] for r in rows}
+            cursor = conn.cursor(binary=True)
+            await cursor.execute(self._sql["texts"], {"chunks": list(chunk_ids), "model": model_id})
+            rows = await cursor.fetchall()
+        return {r["chunk_id"]: IndexedText(r["text"], _vector(r["vector"])) for r in rows}
 
     async def passages(self, chunk_nos: Sequence[int]) -> list[model.Passage]:
         """The findable ones of these chunks, in the order given, with score 0."""
@@ -65,6 +71,10 @@ class Chunks:
         if row is None:
             raise errors.PageNotFound(f"Document {job_id} has no page {page}.")
         return model.Page(number=row["page"], text=row["text"], label=row["label"])
+
+
+def _vector(stored: bytes | None) -> NDArray[np.float16] | None:
+    return None if stored is None else np.frombuffer(stored, dtype="<f2")
 
 
 def _passage(row: Mapping[str, Any]) -> model.Passage:

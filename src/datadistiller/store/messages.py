@@ -99,6 +99,13 @@ class Messages:
         begun = _deliveries([row for row in rows if row["lease_token"] is not None])
         return Begun(begun, frozenset(row["id"] for row in rows if row["lease_token"] is None))
 
+    async def overdue(self, topic: str, seconds: float, limit: int) -> list[int]:
+        """Ids of messages that have been due, and published if they are, for ``seconds`` and that nobody has begun."""
+        values = {"topic": topic, "seconds": float(seconds), "limit": limit}
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["overdue"], values)).fetchall()
+        return [row["id"] for row in rows]
+
     async def settle(self, limits: Limits, outcomes: Sequence[Outcome], model_id: int | None = None) -> Settled:
         """Gives each message one of its fates, all in one transaction.
 

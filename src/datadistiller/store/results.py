@@ -33,10 +33,13 @@ class Results:
         await conn.execute(self._ingested["drop_pages"], job)
         for pages in _slices(result.document.pages):
             await conn.execute(self._ingested["insert_pages"], {**job, **_pages(pages)})
-        await conn.execute(self._ingested["drop_chunks"], {**job, **same})
+        await conn.execute(self._ingested["drop_changed"], {**job, **same})
         for chunks in _slices(result.chunks):
             values = {**job, **_columns(chunks), "attempt": delivery.attempt}
             await conn.execute(self._ingested["upsert_chunks"], values)
+        if delivery.attempt > 1:  # before the chunks go that have them
+            await conn.execute(self._ingested["keep_vectors"], job)
+        await conn.execute(self._ingested["drop_chunks"], {**job, **same})
         await conn.execute(self._ingested["describe"], {**job, **_description(result)})
         await conn.execute(self._ingested["touch_chunks"], job)
         await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})

@@ -25,6 +25,9 @@ from datadistiller.store.signals import WORK, Signals
 if TYPE_CHECKING:
     from datadistiller.queueing.kafka_client import Access
 
+#: A broker should have brought a message by now, seconds; the relay publishes it again after half of that.
+OVERDUE_SECONDS = 60.0
+
 
 def database_url(settings: Settings) -> str:
     """The connection string the settings mean. ``errors.SetupError`` for a scheme that is not known."""
@@ -159,6 +162,7 @@ async def open_source(
         spec.topic,
         spec.group,
         lambda ids, limit: messages.begin(spec.topic, ids, limit, boot, spec.seconds),
+        lambda: messages.overdue(spec.topic, OVERDUE_SECONDS, spec.batch),
         _publisher(settings),
         spec.dead_letter_topic,
         poll_seconds=settings.kafka_poll_seconds,

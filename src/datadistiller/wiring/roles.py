@@ -76,7 +76,8 @@ async def _open_stage(
 
             embedder = await open_embedder()
             model_id = await Models(core.database).activate(embedder.fingerprint, embedder.dim)
-            return stack.enter_context(closing(Embed(Chunks(core.database), embedder))), model_id
+            stage = Embed(Chunks(core.database), embedder, model_id, core.metrics.count_vectors)
+            return stack.enter_context(closing(stage)), model_id
         case "ingest":
             return await _open_ingest(spec, core, store, stack), None
         case "remove":

@@ -1,6 +1,12 @@
 -- name: texts
--- What is embedded.
-SELECT chunk_id, context, text FROM document_chunks WHERE chunk_id = ANY(%(chunks)s);
+-- What is embedded, and the vector of that text under this model if any chunk has it. LATERAL: one look into the index
+-- per chunk, however many have the same text.
+SELECT c.chunk_id, indexed_text(c.context, c.text) AS text, known.vector
+FROM document_chunks c LEFT JOIN LATERAL (
+    SELECT v.vector FROM chunk_vectors v
+    WHERE v.key = vector_key(%(model)s::int, indexed_text(c.context, c.text)) LIMIT 1
+) known ON true
+WHERE c.chunk_id = ANY(%(chunks)s);
 
 -- name: passages
 -- Findable chunks only: whatever the index still holds, nothing deleted or unfinished is cited.

@@ -15,14 +15,22 @@ DELETE FROM document_pages WHERE job_id = %(job_id)s;
 INSERT INTO document_pages (job_id, page, label, text)
 SELECT %(job_id)s, * FROM unnest(%(pages)s::int[], %(labels)s::text[], %(texts)s::text[]);
 
--- name: drop_chunks
--- Chunks of earlier attempts that this reading does not give again; the index forgets them. One whose title or
--- heading path changed is another text to the embedder: it goes too and comes again under a new number, so that
--- an acknowledgement of the old one cannot count for it.
+-- name: drop_changed
+-- A chunk of an earlier attempt whose title or heading path changed is another text to the embedder: it goes and comes
+-- again under a new number, so that an acknowledgement of the old one cannot count for it.
 WITH gone AS (
-    DELETE FROM document_chunks c WHERE c.job_id = %(job_id)s AND NOT EXISTS (
-        SELECT 1 FROM unnest(%(chunks)s::uuid[], %(contexts)s::text[]) u(id, context)
-        WHERE u.id = c.chunk_id AND u.context = c.context)
+    DELETE FROM document_chunks c USING unnest(%(chunks)s::uuid[], %(contexts)s::text[]) u(id, context)
+    WHERE c.job_id = %(job_id)s AND c.chunk_id = u.id AND c.context <> u.context
+    RETURNING c.job_id, c.chunk_no
+)
+INSERT INTO chunk_changes (job_id, chunk_nos)
+SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
+
+-- name: drop_chunks
+-- Chunks of earlier attempts that this reading does not give again; the index forgets them.
+WITH gone AS (
+    DELETE FROM document_chunks c WHERE c.job_id = %(job_id)s
+        AND NOT EXISTS (SELECT 1 FROM unnest(%(chunks)s::uuid[]) u(id) WHERE u.id = c.chunk_id)
     RETURNING job_id, chunk_no
 )
 INSERT INTO chunk_changes (job_id, chunk_nos)
@@ -38,6 +46,17 @@ FROM unnest(%(chunks)s::uuid[], %(ordinals)s::int[], %(pages)s::int[], %(starts)
 ON CONFLICT (chunk_id) DO UPDATE SET attempt = excluded.attempt, ordinal = excluded.ordinal, page = excluded.page,
     start_char = excluded.start_char, end_char = excluded.end_char, tokens = excluded.tokens, error = NULL,
     status = CASE WHEN document_chunks.status = 'indexed' THEN 'indexed' ELSE 'pending' END;
+
+-- name: keep_vectors
+-- A text that only moved within the document (a page before it can be read now) is another chunk, but keeps its vector.
+INSERT INTO chunk_vectors (model_id, chunk_no, vector, key)
+SELECT m.model_id, c.chunk_no, known.vector, known.key
+FROM models m, document_chunks c CROSS JOIN LATERAL (
+    SELECT v.vector, v.key FROM chunk_vectors v
+    WHERE v.key = vector_key(m.model_id, indexed_text(c.context, c.text)) LIMIT 1
+) known
+WHERE m.active AND c.job_id = %(job_id)s AND NOT EXISTS (
+    SELECT 1 FROM chunk_vectors v WHERE v.model_id = m.model_id AND v.chunk_no = c.chunk_no);
 
 -- name: touch_chunks
 -- Chunks that have their vectors already enter the index (again) without a message; its ACK counts them.

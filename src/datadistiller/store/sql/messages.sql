@@ -90,6 +90,13 @@ SELECT m.id, m.topic, m.job_id, m.job_attempt, m.chunk_id, m.lane, m.tries, m.cr
 FROM messages m LEFT JOIN begun USING (id)
 WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL AND m.topic || '' = %(topic)s AND m.available_at <= now();
 
+-- name: overdue
+-- What has been due for so long and nobody works on, though it was published or could have been: the most urgent first.
+SELECT id FROM messages
+WHERE topic = %(topic)s AND lease_token IS NULL AND available_at <= now() - make_interval(secs => %(seconds)s)
+  AND (published_at IS NULL OR published_at <= now() - make_interval(secs => %(seconds)s))
+ORDER BY lane, available_at, id LIMIT %(limit)s;
+
 -- name: lock_jobs
 -- Of its own: a later statement must see what this lock waited for.
 SELECT job_id FROM document_jobs WHERE job_id = ANY(%(jobs)s) ORDER BY job_id FOR NO KEY UPDATE;
@@ -111,11 +118,12 @@ ORDER BY m.id FOR UPDATE OF m;
 -- The vectors of the chunks, and one row for the change feed per job. A vector of another length than the
 -- model's becomes NULL, which the table refuses.
 WITH vec AS (
-    INSERT INTO chunk_vectors (model_id, chunk_no, vector)
+    INSERT INTO chunk_vectors (model_id, chunk_no, vector, key)
     SELECT %(model)s, c.chunk_no, CASE WHEN octet_length(v.vector) = 2 * (
-               SELECT dim FROM models WHERE model_id = %(model)s) THEN v.vector END
+               SELECT dim FROM models WHERE model_id = %(model)s) THEN v.vector END,
+           vector_key(%(model)s::int, indexed_text(c.context, c.text))
     FROM unnest(%(chunks)s::uuid[], %(vectors)s::bytea[]) v(chunk_id, vector) JOIN document_chunks c USING (chunk_id)
-    ON CONFLICT (model_id, chunk_no) DO UPDATE SET vector = excluded.vector
+    ON CONFLICT (model_id, chunk_no) DO UPDATE SET vector = excluded.vector, key = excluded.key
     RETURNING chunk_no
 )
 INSERT INTO chunk_changes (job_id, chunk_nos)
