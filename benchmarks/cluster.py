@@ -83,6 +83,13 @@ class Cluster(Server):
         """The names of the processes of a role."""
         return [name for name in self.processes if name.rpartition("-")[0] == role]
 
+    def check(self) -> None:
+        """Raises if a process has ended that was not told to."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                log = (self.folder / f"{name}.log").read_text()[-500:]
+                raise RuntimeError(f"{name} ended with {process.returncode}:\n{log}")
+
     def tree(self) -> list[psutil.Process]:
         """All processes of the system, the services not among them."""
         roots = [psutil.Process(process.pid) for process in self.processes.values()]

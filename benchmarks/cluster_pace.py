@@ -64,6 +64,7 @@ def emptied(cluster: Cluster, workers: int, answer_seconds: float) -> Pace:
     cluster.leave(*cluster.of_role("relay"))
     names = [cluster.join("embed", answer_seconds) for _ in range(workers)]
     while not all('"partitions_assigned"' in (cluster.folder / f"{name}.log").read_text() for name in names):
+        cluster.check()
         time.sleep(0.1)
     time.sleep(GATHERING_SECONDS)
     first = cluster.number(WAITING)

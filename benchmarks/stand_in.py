@@ -64,7 +64,7 @@ async def main(seconds: float) -> None:
         limits = Limits(spec.tries, spec.solo_crashes)
         source = await adapters.open_source(settings, spec, messages, core.signals, boot)
         settlement = Settlement(spec, limits, model_id, messages, core.notifier, core.metrics, heart.alive)
-        stage = Embed(Chunks(core.database), embedder)
+        stage = Embed(Chunks(core.database), embedder, model_id, core.metrics.count_vectors)
         worker = Worker(spec, source, stage, settlement, flights, messages, core.metrics, boot, settings.drain_seconds)
         watch = asyncio.create_task(flights.watch())
         await worker.run(stop)
