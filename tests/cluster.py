@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psutil
@@ -32,6 +34,9 @@ from tools.services.postgres import PostgresServer
 
 #: The API is one process here; whoever wants more starts them.
 PROCESSES = ("api", "relay,reaper", "index", "ingest", "embed", "embed", "embed")
+
+
+_C = TypeVar("_C", bound="Cluster")
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,15 @@ class Services:
 class Cluster(Server):
     """Driven over HTTP like the system on one machine."""
 
-    def __init__(self, folder: Path, parts: Services, **settings: object) -> None:
+    def __init__(self, folder: Path, parts: Services, processes: Sequence[str] = PROCESSES, **settings: object) -> None:
         super().__init__(folder, **settings)
         self.services = parts
+        self._first = processes
         self.env |= {**parts.environment(), "DATADISTILLER_PORT": str(self.port), "DATADISTILLER_DATA_DIR": str(folder)}
         self.env |= {"DATADISTILLER_HEALTH_PORT": "0", "PYTHONPATH": str(Path(datadistiller.__file__).parent.parent)}
         self.http.timeout = httpx.Timeout(60)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._left: list[subprocess.Popen[bytes]] = []
         self._ending = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
 
@@ -68,8 +75,8 @@ class Cluster(Server):
         """Starts every process; returns the seconds until questions can be answered."""
         begun = time.perf_counter()
         self.folder.mkdir(exist_ok=True)
-        for n, roles in enumerate(PROCESSES):
-            self._spawn(f"{roles}-{n}", roles)
+        for n, roles in enumerate(self._first):
+            self.join(f"{roles}-{n}")
         self._keeper.start()
         while time.perf_counter() - begun < 180:
             with contextlib.suppress(httpx.TransportError):
@@ -91,14 +98,41 @@ class Cluster(Server):
         """The processes that were started with these roles."""
         return [process for name, process in self.processes.items() if name.rpartition("-")[0] == roles]
 
+    def join(self, name: str) -> None:
+        """Starts a process of the roles before the last hyphen of its name; from then on it is kept alive."""
+        with self.log_of(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                self.command(name), env=self.environment(name), stdout=log, stderr=log, start_new_session=True
+            )
+
+    def leave(self, name: str, number: signal.Signals = signal.SIGTERM) -> subprocess.Popen[bytes]:
+        """Sends a process a signal, after which it is not started again."""
+        process = self.processes.pop(name)
+        self._left.append(process)
+        process.send_signal(number)
+        return process
+
+    def command(self, name: str) -> list[str]:
+        """The command line of a process."""
+        return [sys.executable, "-m", "datadistiller", "serve", "--roles", name.rpartition("-")[0]]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The variables of a process."""
+        return {**self.env, "WORKER_ID": name}
+
+    def log_of(self, name: str) -> Path:
+        """What a process has written, in all its lives."""
+        return self.folder / f"{name}.log"
+
     def stop(self) -> None:
         """SIGTERM to all; what does not drain in time is killed."""
         self._ending.set()
         if self._keeper.is_alive():
             self._keeper.join()
-        for process in self.processes.values():
+        everything = [*self.processes.values(), *self._left]
+        for process in everything:
             process.terminate()
-        for process in self.processes.values():
+        for process in everything:
             try:
                 process.wait(40)
             except subprocess.TimeoutExpired:
@@ -113,17 +147,11 @@ class Cluster(Server):
             found += [f"--- {log.stem}", *(line[:300] for line in log.read_text().splitlines()[-lines:])]
         return "\n".join(found)
 
-    def _spawn(self, name: str, roles: str) -> None:
-        argv = [sys.executable, "-m", "datadistiller", "serve", "--roles", roles]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            env = {**self.env, "WORKER_ID": name}
-            self.processes[name] = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
-
     def _keep(self) -> None:
         while not self._ending.wait(0.2):
             for name, process in list(self.processes.items()):
-                if process.poll() is not None:
-                    self._spawn(name, name.rpartition("-")[0])
+                if process.poll() is not None and self.processes.get(name) is process:
+                    self.join(name)
 
     def _why(self) -> str:
         with contextlib.suppress(httpx.HTTPError):
@@ -134,16 +162,37 @@ class Cluster(Server):
 @asynccontextmanager
 async def running(**settings: object) -> AsyncIterator[Cluster]:
     """A whole fresh cluster with services of its own; everything is stopped and removed at the end."""
-    scratch = Path(tempfile.mkdtemp(prefix="dd-cluster-"))
+    async with services_of(PostgresServer) as parts:
+        with scratch() as folder:
+            async with started(Cluster(folder / "data", parts, **settings)) as cluster:
+                yield cluster
+
+
+@asynccontextmanager
+async def services_of(postgres: type[PostgresServer]) -> AsyncIterator[Services]:
+    """Fresh services for one cluster."""
+    async with AsyncExitStack() as stack:
+        kinds = (KafkaServer, postgres, MinioServer, OpenSearchServer)
+        yield Services(*await asyncio.gather(*(stack.enter_async_context(services.own(kind)) for kind in kinds)))
+
+
+@asynccontextmanager
+async def started(cluster: _C) -> AsyncIterator[_C]:
+    """Runs the cluster; stops it at the end."""
     try:
-        async with AsyncExitStack() as stack:
-            kinds = (KafkaServer, PostgresServer, MinioServer, OpenSearchServer)
-            started = await asyncio.gather(*(stack.enter_async_context(services.own(kind)) for kind in kinds))
-            cluster = Cluster(scratch / "data", Services(*started), **settings)
-            stack.callback(cluster.http.close)
-            stack.callback(cluster.stop)
-            await asyncio.to_thread(cluster.start)
-            yield cluster
+        await asyncio.to_thread(cluster.start)
+        yield cluster
+    finally:
+        cluster.stop()
+        cluster.http.close()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for what the processes write; with ``KEEP_LOGS`` in the environment it stays."""
+    folder = Path(tempfile.mkdtemp(prefix="dd-cluster-"))
+    try:
+        yield folder
     finally:
         if os.environ.get("KEEP_LOGS") is None:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)

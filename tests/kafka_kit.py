@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from datadistiller import pipeline
@@ -177,6 +177,12 @@ class Reader:
     def close(self) -> None:
         self._consumer.close()
 
+    def known(self, topic: str) -> int:
+        """How many records a topic has."""
+        partitions = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ends = [self._consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30) for p in partitions]
+        return sum(high - low for low, high in ends)
+
     async def read(self, enough: Callable[[Sequence[Message]], bool], seconds: float = 60) -> Sequence[Message]:
         """Reads on until that is enough; returns all it ever read."""
         end = time.monotonic() + seconds
@@ -200,6 +206,17 @@ def reading(kafka: KafkaServer, *topics: str) -> Iterator[Reader]:
         yield reader
     finally:
         reader.close()
+
+
+def pass_by(kafka: KafkaServer, topic: str, group: str, seconds: float) -> None:
+    """A member of a group that takes its share of the partitions, acknowledges nothing, and leaves."""
+    options = {"group.id": group, "partition.assignment.strategy": "cooperative-sticky", "enable.auto.commit": False}
+    member = Consumer({"bootstrap.servers": kafka.bootstrap, "session.timeout.ms": 6000, **options})
+    member.subscribe([topic])
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        member.poll(0.1)
+    member.close()
 
 
 def write(kafka: KafkaServer, topic: str, *values: bytes | None, partition: int | None = None) -> None:

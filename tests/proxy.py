@@ -22,6 +22,19 @@ class Mode(StrEnum):
     PASS = "pass"
     SLOW = "slow"  # about 160 kB a second in each direction
     ERRORS = "errors"  # 500, with an S3 server's body
+    BUSY = "busy"  # 429, with OpenSearch's body
+
+
+_ANSWERS = {
+    Mode.ERRORS: (
+        b"500 Internal Server Error\r\nContent-Type: application/xml",
+        b"<Error><Code>InternalError</Code><Message>We met an internal error.</Message></Error>",
+    ),
+    Mode.BUSY: (
+        b"429 Too Many Requests\r\nContent-Type: application/json",
+        b'{"error": {"type": "circuit_breaking_exception", "reason": "[parent] Data too large"}, "status": 429}',
+    ),
+}
 
 
 class Proxy:
@@ -72,7 +85,7 @@ class Proxy:
         self._open.add(task)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await (self._refuse(reader, writer) if self._mode is Mode.ERRORS else self._forward(reader, writer))
+                await (self._refuse(reader, writer) if self._mode in _ANSWERS else self._forward(reader, writer))
         finally:
             self._open.discard(task)
             writer.close()
@@ -99,7 +112,6 @@ class Proxy:
         length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower()[:15] == b"content-length:"), 0)
         await reader.readexactly(length)
         self.requests_failed += 1
-        body = b"<Error><Code>InternalError</Code><Message>We met an internal error.</Message></Error>"
-        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Type: application/xml\r\n")
-        writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        head, body = _ANSWERS[self._mode]
+        writer.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
         await writer.drain()

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of the same, for each process of a machine another; 0: none."
     )
     database_url: str = Field(
-        "embedded:", repr=False, description="PostgreSQL: 'embedded:' or postgresql://user:password@host/db."
+        "embedded:",
+        repr=False,
+        description="PostgreSQL: 'embedded:' or postgresql://user:password@host[,host2]/db; of several hosts the one that takes writes.",
     )
     objects_url: str = Field(
         "",

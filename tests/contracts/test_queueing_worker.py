@@ -15,7 +15,7 @@ import pytest
 from datadistiller import errors, pipeline
 from datadistiller.messages import CHUNK_TOPIC, Delivery, Done, Embedded, Failed, Outcome
 from datadistiller.queueing.postgres import PostgresSource
-from datadistiller.runtime import telemetry
+from datadistiller.runtime import telemetry, worker
 from datadistiller.runtime.flights import Flights
 from datadistiller.runtime.settlement import Settlement
 from datadistiller.runtime.worker import Worker
@@ -63,10 +63,10 @@ class Bench:
         settlement = Settlement(
             spec, seed.LIMITS, self._model_id, self.messages, Notifier(self.database), self.metrics, lambda: self.alive
         )
-        worker = Worker(spec, source, stage, settlement, flights, self.messages, self.metrics, self.boot, 5)
+        runner = Worker(spec, source, stage, settlement, flights, self.messages, self.metrics, self.boot, 5)
         stop = asyncio.Event()
         watch = asyncio.create_task(flights.watch())
-        running = asyncio.create_task(worker.run(stop))
+        running = asyncio.create_task(runner.run(stop))
         try:
             yield
         finally:
@@ -168,6 +168,24 @@ async def test_a_permanent_error_is_not_tried_again(bench: Bench) -> None:
     async with bench.working(cannot):
         await bench.until_empty()
     assert bench.count("permanent") == 1
+
+
+async def test_what_a_worker_settled_and_a_fail_over_brought_back_is_done_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SURE_SECONDS", 0.1)  # the first look, before the first begin, is not meant
+    await seed.chunked(bench.database, 2)
+    [forgotten] = await bench.messages.claim(CHUNK_TOPIC, 1, uuid.uuid4(), 300)
+
+    async def once() -> bool:
+        return bench.count("done") == 1
+
+    async with bench.working(well):
+        await until(once)
+        async with bench.database.connection() as conn:
+            await conn.execute("UPDATE messages SET lease_boot = %s WHERE id = %s", (bench.boot, forgotten.message_id))
+        await bench.until_empty()
+    assert bench.count("done") == 2
 
 
 @pytest.mark.parametrize("error", [errors.Unavailable("down", retry_after=60), OSError(28, "No space left on device")])

@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from structlog.testing import capture_logs
 
 from datadistiller import errors, model, store
@@ -19,6 +20,7 @@ from datadistiller.store.maintenance import Maintenance
 from datadistiller.store.migrate import migrate
 from datadistiller.store.models import Models
 from datadistiller.store.signals import CHANGES, JOBS, WORK, Notifier, Signals
+from datadistiller.store.statements import Statements
 from datadistiller.store.workers import Heartbeat
 from tests.contracts.store_kit import ALL_LIMITS, DIM, Kit, reading
 
@@ -63,6 +65,20 @@ async def test_an_absent_server_is_a_sentence_and_the_log_has_the_rest_without_t
     with pytest.raises(errors.SetupError) as refused:
         Database("postgresql://someone:hunter2@[::1:5432/db")
     assert "hunter2" not in str(refused.value)
+
+
+async def test_a_server_that_takes_no_writes_is_not_the_database(kit: Kit, database_url: str) -> None:
+    here = psycopg.sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]))
+    async with kit.db.connection() as conn:
+        change = psycopg.sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
+        await conn.execute(change.format(here))
+    with pytest.raises(errors.Unavailable):
+        await Database(database_url).open()
+    assert not await asyncio.to_thread(Heartbeat(database_url, kit.boot).beat, 0)
+    # Whoever wants no more than to read can say so.
+    reader = Database(make_conninfo(database_url, target_session_attrs="any"))
+    await reader.open()
+    await reader.close()
 
 
 async def test_more_callers_than_connections_wait_their_turn(database_url: str) -> None:
@@ -137,6 +153,17 @@ async def test_migrating_is_repeatable_concurrent_and_refuses_the_future(databas
     await kit.run("INSERT INTO schema_migrations (version, name) VALUES (9000, 'later')")
     with pytest.raises(errors.SetupError, match="9000"):
         await migrate(database)
+
+
+async def test_a_migration_may_take_longer_than_a_person_waits(database: Database, database_url: str) -> None:
+    impatient = Database(database_url, limit_seconds=0.2)
+    await impatient.open()
+    async with database.transaction() as conn:
+        await conn.execute(Statements("migrations")["lock"])
+        migrating = asyncio.create_task(migrate(impatient))
+        await asyncio.sleep(1)
+    await migrating
+    await impatient.close()
 
 
 async def test_texts_and_passages(kit: Kit) -> None:

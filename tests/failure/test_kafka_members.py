@@ -35,3 +35,15 @@ async def test_who_joined_while_the_topic_was_gone_gets_it_when_it_is_there() ->
         finally:
             await asyncio.gather(*(asyncio.to_thread(member.stop, 10) for member in members))
             await publisher.close()
+
+
+async def test_a_member_that_is_stopped_while_it_starts_starts_nothing_and_fails_nowhere() -> None:
+    access = Access("kafka://127.0.0.1:1")
+    for _ in range(50):
+        member = Receiver(access, CHUNK_TOPIC, "group", poll_seconds=60, buffered=1024)
+        stopping = asyncio.create_task(asyncio.to_thread(member.stop, 10))
+        await asyncio.sleep(0)
+        member.start(bool)
+        await stopping
+        assert member.stop(10)
+        assert not member.start(bool)

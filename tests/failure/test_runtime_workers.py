@@ -219,13 +219,9 @@ async def test_a_worker_that_cannot_say_it_lives_ends_itself(own_server: Embedde
     await database.open()
     await migrate.migrate(database)
     with started(own_server.url, tmp_path) as workers:
-        worker = workers.start(1, heartbeat_seconds=0.2, worker_timeout_seconds=2)
-        await until(lambda: alive(database))
+        await seed.chunked(database, CHUNKS)
+        worker = workers.start(1, heartbeat_seconds=0.2, worker_timeout_seconds=3)
+        await until(lambda: workers.said() == [f"begun 1 {CHUNKS}"])
         await own_server.stop()
         assert await asyncio.to_thread(worker.wait, 15) == process.EXIT_LEASES_LOST
     await database.close()
-
-
-async def alive(database: Database) -> bool:
-    async with database.connection() as conn:
-        return bool(await (await conn.execute("SELECT * FROM workers")).fetchall())

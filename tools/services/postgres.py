@@ -81,7 +81,7 @@ class PostgresServer(Server):
 
     def prepare(self) -> None:
         """Makes a cluster if there is none; aside, then renamed, so that half a one is never used."""
-        self.be_ordinary(self._program("postgres"))
+        self.be_ordinary(self.program("postgres"))
         # Whoever its number belongs to now: this folder's server is known not to run.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         if (self.data / "PG_VERSION").exists():
@@ -89,21 +89,25 @@ class PostgresServer(Server):
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)
-        password = self.folder / "password"
-        password.write_text(PASSWORD)
-        argv = self.runner.command(
-            str(self._program("initdb")), "-D", str(fresh), "-U", USER, "--auth=scram-sha-256",
-            f"--pwfile={password}", "--encoding=UTF8", "--locale=C", "--no-instructions",
-        )  # fmt: skip
+        argv = self.runner.command(*self.creation(fresh))
         done = subprocess.run(argv, cwd=self.folder, capture_output=True, check=False, **self.runner.options())
         if done.returncode != 0:
             text = programs.last_lines(done.stderr.decode(errors="replace"))
             raise ServiceError(f"PostgreSQL's cluster cannot be made in {self.folder}.\n{text}")
         fresh.rename(self.data)
 
+    def creation(self, fresh: Path) -> list[str]:
+        """The command line that makes a cluster in a folder that is not there yet."""
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        return [
+            str(self.program("initdb")), "-D", str(fresh), "-U", USER, "--auth=scram-sha-256",
+            f"--pwfile={password}", "--encoding=UTF8", "--locale=C", "--no-instructions",
+        ]  # fmt: skip
+
     def command(self) -> list[str]:
         """The postmaster."""
-        argv = [str(self._program("postgres")), "-D", str(self.data), "-p", str(self.ports["client"])]
+        argv = [str(self.program("postgres")), "-D", str(self.data), "-p", str(self.ports["client"])]
         for name, value in {**_SETTINGS, **self._settings}.items():
             argv += ["-c", f"{name}={value}"]
         return argv
@@ -122,7 +126,8 @@ class PostgresServer(Server):
             if await found.fetchone() is None:
                 await conn.execute(f"CREATE DATABASE {USER}".encode())
 
-    def _program(self, name: str) -> Path:
+    def program(self, name: str) -> Path:
+        """The path of one of PostgreSQL's programs; ``install`` comes first."""
         assert self._binaries is not None, "install() comes first"
         return self._binaries / name
 

@@ -61,12 +61,13 @@ class Receiver:
         self._tell: Callable[[], object] = bool
 
     def start(self, tell: Callable[[], object]) -> bool:
-        """Joins the group, False if it has; ``tell`` is called from the thread when something has arrived."""
-        if self._thread is not None:
+        """Joins the group; False if it has, or was stopped. ``tell`` is called from the thread when records arrive."""
+        if self._thread is not None or self._closing.is_set():
             return False
         self._tell = tell
-        self._thread = threading.Thread(target=self._run, name=f"kafka-{self._topic}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name=f"kafka-{self._topic}", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: ``stop``, in another thread, can only wait for one that runs
         return True
 
     def stop(self, seconds: float) -> bool:

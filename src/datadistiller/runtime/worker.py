@@ -7,6 +7,7 @@ The heartbeat, the watch over vanished messages and the signals belong to the pr
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
@@ -22,6 +23,9 @@ from datadistiller.store.messages import Messages
 
 POLL_SECONDS = 1.0
 AWAY_SECONDS = 0.5  # between two looks while the database is away
+#: A worker looks this often whether the database counts something as its own that it knows nothing of, seconds: the
+#: answer to a begin was lost, or a fail-over to a copy that lagged brought back what was settled.
+SURE_SECONDS = 10.0
 #: Work is stopped when this share of its lease is over: the rest is for settling.
 LEASE_SHARE = 0.9
 
@@ -63,7 +67,7 @@ class Worker:
         self._boot = boot
         self._drain_seconds = drain_seconds
         self._taking = asyncio.Lock()
-        self._unsure = True  # a begin may have been committed without our knowing
+        self._sure_until = 0.0
         self._held: dict[int, Delivery] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -102,12 +106,12 @@ class Worker:
             if halt.is_set():
                 return ()
             try:
-                if self._unsure:
+                if time.monotonic() >= self._sure_until:
                     await self._messages.abandon(self.spec.topic, self._boot, list(self._held))
-                    self._unsure = False
+                    self._sure_until = time.monotonic() + SURE_SECONDS
                 batch = await self._source.take(self.spec.batch, POLL_SECONDS)
             except errors.Unavailable as error:
-                self._unsure = True
+                self._sure_until = 0.0
                 structlog.get_logger().warning("no_work_without_database", stage=self.spec.name, reason=error.message)
                 await asyncio.sleep(AWAY_SECONDS)
                 return ()

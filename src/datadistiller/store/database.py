@@ -50,8 +50,16 @@ SESSION = {
 }
 #: A connection that nobody has needed for so long is closed, down to the least number.
 IDLE_SECONDS = 30.0
-#: For libpq: a server that vanished without a word is noticed within seconds.
-LINK = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "3", "tcp_user_timeout": "15000"}
+#: For libpq: a server that vanished without a word is noticed within seconds. Of several hosts, and behind a name that
+#: moves, only the one that takes writes is the database; a standby is passed over.
+LINK = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "target_session_attrs": "read-write",
+}
 
 
 class Database:
@@ -167,7 +175,7 @@ class Database:
 async def connect(url: str, name: str) -> Connection:
     """Opens one connection with our session settings; raises psycopg's errors."""
     conn = await psycopg.AsyncConnection.connect(
-        url, autocommit=True, row_factory=dict_row, application_name=name, **_link(url)
+        url, autocommit=True, row_factory=dict_row, application_name=name, **link(url)
     )
     # One type for all integers, so that a statement is prepared once and not once per width.
     conn.adapters.register_dumper(int, Int8Dumper)
@@ -183,6 +191,12 @@ async def connect(url: str, name: str) -> Connection:
     return conn
 
 
+def link(url: str, **other: str) -> dict[str, Any]:
+    """libpq's parameters for a connection: ``LINK``, ``other`` ones first, but for what the URL says itself."""
+    given = conninfo_to_dict(url)
+    return {key: value for key, value in {**LINK, **other}.items() if key not in given}
+
+
 def describe(url: str) -> str:
     """The database in words, without user or password; ``errors.SetupError`` if the URL cannot be read."""
     try:
@@ -192,11 +206,6 @@ def describe(url: str) -> str:
             "The database URL cannot be read.", hint="It looks like postgresql://user:password@host:5432/database."
         ) from None
     return f"the database '{parts.get('dbname', '')}' at {parts.get('host', 'localhost')}"
-
-
-def _link(url: str) -> dict[str, Any]:
-    given = conninfo_to_dict(url)
-    return {key: value for key, value in LINK.items() if key not in given}
 
 
 def _cut(conn: Connection) -> None:

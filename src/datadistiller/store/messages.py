@@ -140,7 +140,7 @@ class Messages:
                 await conn.execute(self._sql["free"], _keys(deliveries))
 
     async def abandon(self, topic: str, boot: UUID, keep: Sequence[int]) -> None:
-        """Frees, uncharged, what this process holds of a topic without knowing: a claim whose answer was lost."""
+        """Frees, uncharged, what this process holds of a topic without knowing; it knows of ``keep``."""
         async with self._db.connection() as conn:
             await conn.execute(self._sql["abandon"], {"topic": topic, "boot": boot, "keep": list(keep)})
 

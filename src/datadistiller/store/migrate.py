@@ -18,7 +18,7 @@ async def migrate(db: Database) -> None:
     """
     sql = Statements("migrations")
     known = migrations()
-    async with db.transaction() as conn:
+    async with db.connection(limited=False) as conn, conn.transaction():
         await conn.execute("SET LOCAL statement_timeout = 0")
         await conn.execute("SET LOCAL lock_timeout = 0")
         await _check_server(conn)

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from datadistiller.errors import Unavailable
-from datadistiller.store.database import Database
+from datadistiller.store.database import Database, link
 from datadistiller.store.statements import Statements
 
 WORK = "dd_work"  # payload: topic
@@ -68,7 +68,7 @@ class Signals:
         pause = 0.1
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=3) as conn:
+                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, **link(self._url)) as conn:
                     for channel in (WORK, JOBS, CHANGES):
                         await conn.execute(f"LISTEN {channel}")
                     pause = 0.1

@@ -7,10 +7,12 @@ from uuid import UUID
 
 import psycopg
 
-from datadistiller.store.database import Database
+from datadistiller.store.database import Database, link
 from datadistiller.store.statements import Statements
 
 _OPTIONS = "-c synchronous_commit=off -c statement_timeout=3s"
+#: A server that vanished must be given up while there is time for a beat to the one that takes its place.
+_LINK = {"connect_timeout": "3", "tcp_user_timeout": "3000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Heartbeat:
         """Says that the process is alive; False if the database is away or no longer knows it."""
         try:
             if self._conn is None or self._conn.closed:
-                self._conn = psycopg.connect(self._url, autocommit=True, connect_timeout=3, options=_OPTIONS)
+                self._conn = psycopg.connect(self._url, autocommit=True, options=_OPTIONS, **link(self._url, **_LINK))
             row = self._conn.execute(self._beat, {"boot": self._boot, "memory": memory_bytes}).fetchone()
         except psycopg.Error:
             self.close()

@@ -190,7 +190,8 @@ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND deleted_at IS NULL AND s
 SELECT finish_jobs(%(jobs)s) AS job_id;
 
 -- name: abandon
--- What a process holds without knowing: the answer to its claim was lost with the connection. Never waits.
+-- What a process holds without knowing: the answer to its claim was lost with the connection, or its settlement with
+-- the primary. Never waits.
 WITH unknown AS MATERIALIZED (
     SELECT id FROM messages
     WHERE lease_token IS NOT NULL AND topic = %(topic)s AND lease_boot = %(boot)s AND NOT id = ANY(%(keep)s)
