@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
-.PHONY: up test lint bench compose lock clean help services services-stop services-status services-logs
+.PHONY: up test lint bench bench-cluster compose lock clean help services services-stop services-status services-logs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,10 @@ services-logs: $(VENV)/.run-stamp ## the end of each log
 
 bench: $(VENV)/.test-stamp ## measure what the README publishes (nothing else heavy beside it)
 	$(BIN)/python -m benchmarks.run
+
+bench-cluster: $(VENV)/.test-stamp ## measure what docs/guide/cluster.md publishes, on services of its own (nothing heavy beside it)
+	@$(BIN)/python -m tools.services install
+	$(BIN)/python -m benchmarks.cluster_run
 
 compose: deploy/secrets/api_key ## run everything as containers on this machine (needs Docker)
 	docker compose up --build --detach --wait

@@ -20,7 +20,6 @@ import psycopg
 
 from benchmarks.harness import DATA, Server, role_of, running, small_documents
 from benchmarks.rows import Row
-from datadistiller.store import embedded
 
 DOCUMENTS = 50
 BYTES = 80_000
@@ -138,7 +137,7 @@ def _split(table: tuple[int, int, int], chunks: int) -> str:
 
 def connect(server: Server) -> psycopg.Connection[tuple[object, ...]]:
     """To the database of a running server."""
-    return psycopg.connect(embedded.url_of(server.folder / "postgres"), autocommit=True)
+    return psycopg.connect(server.database, autocommit=True)
 
 
 def wal(server: Server) -> int:

@@ -25,6 +25,7 @@ import httpx
 import psutil
 
 import datadistiller
+from datadistiller.store import embedded
 
 DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data"))
 FINISHED = {"completed", "failed", "partial", "cancelled"}
@@ -50,6 +51,11 @@ class Server:
         self.env["PYTHONPATH"] = str(Path(datadistiller.__file__).parent.parent)
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=60, limits=httpx.Limits(max_connections=16))
+
+    @property
+    def database(self) -> str:
+        """The connection string of its database."""
+        return embedded.url_of(self.folder / "postgres")
 
     def start(self) -> float:
         """Starts the system; returns the seconds until it was ready."""

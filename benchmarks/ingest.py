@@ -12,7 +12,6 @@ import pypdfium2
 
 from benchmarks.harness import DATA, Server, large_texts, percentile, running, small_documents
 from benchmarks.rows import Row
-from datadistiller.store import embedded
 
 SMALL = 2000
 VOLUMES = 40
@@ -20,7 +19,7 @@ VOLUMES = 40
 
 def chunk_texts(server: Server) -> list[str]:
     """What the system embedded: context and text of every chunk, longest first within pieces, as stored."""
-    with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
+    with psycopg.connect(server.database) as conn:
         rows = conn.execute("SELECT context, text FROM document_chunks ORDER BY chunk_no").fetchall()
     return [f"{context}\n{text}" if context else text for context, text in rows]
 

@@ -11,13 +11,12 @@ import psycopg
 
 from benchmarks.harness import DATA, Server, corpus_texts, percentile, running, small_documents
 from benchmarks.rows import Row
-from datadistiller.store import embedded
 
 CHUNKS = int(os.environ.get("BENCH_QUERY_CHUNKS", "100000"))
 CHUNKS_PER_JOB = 100
 
 
-def fill(server: Server) -> None:
+def fill(server: Server, chunks: int = CHUNKS) -> None:
     """Writes finished documents of real text straight into PostgreSQL; the follower indexes them as it would any.
 
     Their vectors are clustered noise: embedding 100,000 texts would take half an hour and search does not care.
@@ -25,10 +24,10 @@ def fill(server: Server) -> None:
     rng = np.random.default_rng(7)
     centres = rng.standard_normal((1000, 384)).astype(np.float32)
     text = "".join(corpus_texts())
-    with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
+    with psycopg.connect(server.database) as conn:
         model = conn.execute("SELECT model_id FROM models WHERE active").fetchone()
         assert model is not None
-        for job in range(CHUNKS // CHUNKS_PER_JOB):
+        for job in range(chunks // CHUNKS_PER_JOB):
             _fill_job(conn, job, int(model[0]), text, centres, rng)
         conn.commit()
         conn.execute("SELECT pg_notify('dd_changes', '')")
@@ -74,7 +73,7 @@ def _fill_job(
 def wait_until_indexed(server: Server, seconds: float = 900) -> float:
     """Waits until the follower has acknowledged every chunk; returns the seconds it took."""
     begun = time.perf_counter()
-    with psycopg.connect(embedded.url_of(server.folder / "postgres"), autocommit=True) as conn:
+    with psycopg.connect(server.database, autocommit=True) as conn:
         while time.perf_counter() - begun < seconds:
             row = conn.execute("SELECT count(*) FROM document_jobs WHERE status = 'embedding'").fetchone()
             if row is not None and row[0] == 0:

@@ -8,11 +8,10 @@ import psycopg
 
 from benchmarks.harness import Server, running, small_documents
 from benchmarks.rows import Row
-from datadistiller.store import embedded
 
 
 def _indexed(server: Server) -> int:
-    with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
+    with psycopg.connect(server.database) as conn:
         row = conn.execute("SELECT count(*) FROM document_chunks WHERE status = 'indexed'").fetchone()
     return int(row[0]) if row else 0
 
@@ -32,7 +31,7 @@ def measure() -> list[Row]:
                 time.sleep(0.05)
             took.append(time.perf_counter() - ready)
         states = server.wait(jobs)
-        with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
+        with psycopg.connect(server.database) as conn:
             row = conn.execute("SELECT count(*), count(DISTINCT (job_id, ordinal)) FROM document_chunks").fetchone()
     assert row is not None
     done = sum(state["status"] == "completed" for state in states.values())

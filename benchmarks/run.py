@@ -22,21 +22,21 @@ MARKS = ("<!-- bench -->", "<!-- /bench -->")
 README = Path(__file__).parent.parent / "README.md"
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], command: str = "make bench") -> str:
     """The rows as a Markdown table with a line about the machine."""
     lines = ["| what | bar | measured | |", "|---|---|---|---|"]
     lines += [f"| {r.what} | {r.bar} | {r.figure} | {r.verdict} |" for r in rows]
     day = datetime.datetime.now(datetime.UTC).date()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {day}"
-    return "\n".join([f"One run of `make bench` on {machine}.", "", *lines])
+    return "\n".join([f"One run of `{command}` on {machine}.", "", *lines])
 
 
-def publish(text: str) -> None:
-    """Replaces what stands between the marks in the README."""
-    page = README.read_text(encoding="utf-8")
+def publish(text: str, path: Path = README) -> None:
+    """Replaces what stands between the marks of a page."""
+    page = path.read_text(encoding="utf-8")
     before, rest = page.split(MARKS[0], 1)
     after = rest.split(MARKS[1], 1)[1]
-    README.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""``datadistiller evaluate`` as a user runs it: on a server that is there, and without one."""
+"""``datadistiller evaluate`` without a server that is there; ``test_journey`` has it on one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-
-from datadistiller.cli import ephemeral
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 DOCUMENTS = {
@@ -24,16 +20,13 @@ DOCUMENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PYTHONPATH", SOURCE)  # for the processes of the server
-        with ephemeral.server() as url:
-            yield url
-
-
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
+    return judged_collection(tmp_path)
+
+
+def judged_collection(folder: Path) -> Path:
+    """Writes a small collection with questions and judgements."""
     corpus = [{"_id": key, "title": title, "text": text} for key, (title, text) in DOCUMENTS.items()]
     queries = [
         {"_id": "q1", "text": "How is rye bread baked?"},
@@ -42,10 +35,10 @@ def collection(tmp_path: Path) -> Path:
         {"_id": "q4", "text": "Nobody judged this one."},
     ]
     for name, records in (("corpus", corpus), ("queries", queries)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     judged = "q1\tbread\t1\nq2\ttower\t2\nq2\ttwin\t2\nq3\tbridge\t1\n"
-    (tmp_path / "qrels.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
-    return tmp_path
+    (folder / "qrels.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
+    return folder
 
 
 def evaluate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -53,17 +46,6 @@ def evaluate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": SOURCE}
     environment.pop("DATADISTILLER_URL", None)
     return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=300, check=False)
-
-
-@pytest.mark.parametrize("mode", ["hybrid", "vector", "keyword"])
-def test_a_running_server_is_measured_and_left_as_it_was(server: str, collection: Path, mode: str) -> None:
-    done = evaluate(collection, "--url", server, "--mode", mode, "--json")
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert report["ndcg@10"] == report["recall@5"] == report["recall@100"] == report["mrr@10"] == 1
-    assert (report["mode"], report["documents"], report["not_searchable"], report["queries"]) == (mode, 5, 1, 3)
-    assert 0 < report["p50_ms"] <= report["p95_ms"]
-    assert httpx.get(f"{server}/api/v2/documents").json()["jobs"] == []
 
 
 def test_without_a_server_it_brings_its_own(collection: Path) -> None:

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.test_up import PATIENCE, Up, environment, run
+from tests.acceptance.live import PATIENCE, Up, environment, run
 from tests.contracts.objects_kit import bucket_at
 from tests.proxy import Mode, Proxy
 from tools.services.minio import PASSWORD, USER, MinioServer

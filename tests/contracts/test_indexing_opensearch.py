@@ -287,6 +287,15 @@ async def test_an_index_of_another_database_is_left_alone(access: Access, index:
     await stranger.close()
 
 
+async def test_who_does_not_lead_lists_what_is_searched(access: Access, index: OpenSearchIndex) -> None:
+    """So does the API, for ``doctor --deep``."""
+    reader = OpenSearchIndex(access, Content("model-a", DIM, ""), Shape(replicas=0))
+    await fill(index, [entry(1, "apples"), entry(2, "pears")])
+    assert await reader.contents() == await index.contents() != {}
+    assert list(await reader.contents(2, 1)) == [2]
+    await reader.close()
+
+
 async def test_models_do_not_meet(access: Access, index: OpenSearchIndex) -> None:
     await fill(index, [entry(1, "apples")])
     other = OpenSearchIndex(access, Content("model-b", DIM, "me"), Shape(replicas=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -123,13 +123,14 @@ def self_signed(folder: Path) -> Path:
     return both
 
 
-def secured(folder: Path, certificate: Path) -> KafkaServer:
-    """A broker that asks for a password over TLS."""
+def secured(folder: Path, certificate: Path, more: Mapping[str, str] | None = None) -> KafkaServer:
+    """A broker that asks for a password over TLS; ``more`` settings are given to it."""
     module = "org.apache.kafka.common.security.plain.PlainLoginModule"
     settings = {
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(certificate),
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.client.plain.sasl.jaas.config": f'{module} required user_dd="{SECRET}";',
+        **(more or {}),
     }
     return KafkaServer(folder, settings=settings, security="SASL_SSL")

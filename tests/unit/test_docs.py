@@ -115,8 +115,9 @@ def test_decisions_are_numbered_as_their_files() -> None:
         assert path.read_text(encoding="utf-8").startswith(f"# {int(path.name[:4])}. "), path.name
 
 
-def test_the_benchmarks_find_their_place_in_the_readme() -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["README.md", "docs/guide/cluster.md"])
+def test_the_benchmarks_find_their_place(name: str) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
     assert page.index("<!-- bench -->") < page.index("<!-- /bench -->")
 
 

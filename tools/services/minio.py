@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from tools.services.server import Server
 from tools.services.signature import Credentials, signed
 
 VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+CLIENT_VERSION = "v0.0.0-20250313080218-cf909e1063a9"  # the one that version depends on: most of it is there then
 BUCKET = "datadistiller-docs"
 REGION = "us-east-1"
 USER = "minioadmin"
@@ -52,7 +54,7 @@ class MinioServer(Server):
 
     def install(self) -> None:
         """Builds it; that takes some minutes the first time."""
-        self._program = install.installed("minio", VERSION, _build) / "minio"
+        self._program = install.installed("minio", VERSION, partial(_go_install, f"minio/minio@{VERSION}")) / "minio"
 
     def prepare(self) -> None:
         """It makes what it needs."""
@@ -93,7 +95,12 @@ class MinioServer(Server):
             return await client.request(method, self.url + path, content=content, headers=headers)
 
 
-def _build(part: Path) -> None:
+def client() -> Path:
+    """MinIO's command line client, built the first time in about a minute."""
+    return install.installed("mc", CLIENT_VERSION, partial(_go_install, f"minio/mc@{CLIENT_VERSION}")) / "mc"
+
+
+def _go_install(module: str, part: Path) -> None:
     go = programs.find("go", "MinIO")
     environment = {"GOBIN": str(part), "CGO_ENABLED": "0"}
-    programs.run([go, "install", f"github.com/minio/minio@{VERSION}"], part, "Building MinIO", environment)
+    programs.run([go, "install", f"github.com/{module}"], part, f"Building {module}", environment)

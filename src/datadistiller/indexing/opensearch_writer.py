@@ -99,9 +99,9 @@ class OpenSearchWriter:
         return False
 
     async def contents(self, first: int = 0, limit: int | None = None) -> dict[int, UUID]:
-        """Listed in order of the chunk numbers."""
+        """Listed in order of the chunk numbers; who never took the lead lists what searches see."""
         found: dict[int, UUID] = {}
-        index = self._building or self._serving
+        index = self._building or self._serving or (None if self._epoch else self._names.alias)
         after = first - 1
         while index is not None and (limit is None or len(found) < limit):
             size = PAGE if limit is None else min(PAGE, limit - len(found))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -83,9 +84,13 @@ class Database:
         self._closed = True
 
     async def open(self) -> None:
-        """Opens the first connections; raises ``errors.Unavailable`` if the server does not answer."""
+        """Opens the first connections.
+
+        Raises ``errors.Unavailable`` if the server does not answer, ``errors.SetupError`` if it lets nobody of that
+        name in, or has no such database: unlike later, that is no accident.
+        """
         self._closed = False
-        with _translated(self._outage):
+        with _translated(self._outage), _refused():
             for _ in range(self._min_size):
                 self._idle.append((await connect(self.url, self._name), time.monotonic()))
 
@@ -253,6 +258,29 @@ class _translated:
             if isinstance(ours, errors.Unavailable) and isinstance(error, psycopg.Error):
                 self._outage.begun(error)
             raise ours.with_traceback(error.__traceback__) from None
+
+
+#: What a server says to whom it does not let in, and what we say.
+REFUSALS = {
+    re.compile(r"password authentication failed|role .* (does not exist|is not permitted)|no password supplied"): (
+        "PostgreSQL refuses the user or the password."
+    ),
+    re.compile(r"no pg_hba\.conf entry"): "PostgreSQL lets nobody in from here by this user and database.",
+    re.compile(r"FATAL: +database .* does not exist"): "PostgreSQL has no database of this name.",
+}
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Raises ``errors.SetupError`` for what will not change while we wait."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        # libpq has no code for what a server says before there is a session, only its words.
+        sentence = next((ours for words, ours in REFUSALS.items() if words.search(str(error))), None)
+        if sentence is None:
+            raise
+        raise errors.SetupError(sentence, hint="Check DATADISTILLER_DATABASE_URL, and create what it names.") from None
 
 
 def translate(error: psycopg.Error | UnicodeEncodeError) -> errors.DataDistillerError:

@@ -15,7 +15,7 @@ import structlog
 from datadistiller import errors, pipeline
 from datadistiller.runtime import heartbeat, process, telemetry
 from datadistiller.settings import Settings
-from datadistiller.store import migrate
+from datadistiller.store import clock, migrate
 from datadistiller.store.database import Database
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Heartbeat, Workers
@@ -101,6 +101,7 @@ async def _connected(database: Database, stop: asyncio.Event) -> None:
     while True:
         try:
             await database.open()
+            await clock.check(database)
             return await migrate.migrate(database)
         except errors.Unavailable as error:
             if stop.is_set():

@@ -1,0 +1,3 @@
+-- name: now
+-- The server's clock, in seconds since 1970.
+SELECT extract(epoch FROM clock_timestamp())::float8 AS seconds;
