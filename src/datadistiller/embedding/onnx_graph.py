@@ -16,12 +16,13 @@ OPSET, IR_VERSION = 18, 9
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """Names of a value in eight bits: ``(eight - zero) * scale * sizes``, with a size for each row."""
+    """Names of a value in eight bits: ``(eight - zero) * scale * span + low``, with a span and a low for each row."""
 
     eight: str
     scale: str
     zero: str
-    sizes: str
+    low: str
+    span: str
 
 
 class Graph:
@@ -57,13 +58,15 @@ class Graph:
         return output
 
     def quantized(self, value: str) -> Quantized:
-        """The value in eight bits. Each row is brought to the range -1..1 first, because there is one scale for all:
+        """The value in eight bits. Each row is brought to the range 0..1 first, because there is one scale for all:
         without that, one large activation anywhere in a text costs every token its precision."""
-        sizes = self.add("ReduceMax", self.add("Abs", value), self.ints(-1), keepdims=1)
-        sizes = self.add("Max", sizes, self.scalar(1e-9))
+        low = self.add("ReduceMin", value, self.ints(-1), keepdims=1)
+        span = self.add("Sub", self.add("ReduceMax", value, self.ints(-1), keepdims=1), low)
+        span = self.add("Max", span, self.scalar(1e-9))
         outputs = (f"{value}_eight", f"{value}_scale", f"{value}_zero")
-        self.nodes.append(messages.node("DynamicQuantizeLinear", [self.add("Div", value, sizes)], outputs, {}))
-        return Quantized(*outputs, sizes)
+        row = self.add("Div", self.add("Sub", value, low), span)
+        self.nodes.append(messages.node("DynamicQuantizeLinear", [row], outputs, {}))
+        return Quantized(*outputs, low, span)
 
     def linear(self, value: Quantized, name: str, columns: slice = slice(None), scale: float = 1.0) -> str:
         """``W x + b`` of some of the outputs of the layer ``name``, both scaled.
@@ -71,16 +74,17 @@ class Graph:
         ONNX Runtime knows the sequence from the integer product to its floats and computes it as one.
         """
         matrix = self.weights.matrix(name)[:, columns]
-        scales, bias = (
-            self.weights.parts[f"{name}.{part}"][columns] * np.float32(scale) for part in ("scales", "bias")
-        )
+        scales, sums, bias = (self.weights.parts[f"{name}.{part}"][columns] for part in ("scales", "sums", "bias"))
+        scales, bias = scales * np.float32(scale), bias * np.float32(scale)
         key = f"{name}.{columns.start}"
         weight = self.constant(f"{key}.weight", np.ascontiguousarray(matrix))
         nothing = self.constant(f"{key}.zeros", np.zeros(matrix.shape[1], np.int8))
         product = self.add("MatMulInteger", value.eight, weight, value.zero, nothing)
         factor = self.add("Mul", value.scale, self.constant(f"{key}.scales", scales))
         real = self.add("Mul", self.add("Cast", product, to=messages.FLOAT), factor)
-        return self.add("Add", self.add("Mul", real, value.sizes), self.constant(f"{key}.bias", bias))
+        moved = self.add("Mul", value.low, self.constant(f"{key}.sums", sums * scales))
+        rest = self.add("Add", moved, self.constant(f"{key}.bias", bias))
+        return self.add("Add", self.add("Mul", real, value.span), rest)
 
     def layer_norm(self, value: str, name: str) -> str:
         """Layer normalisation with the parts of ``name``."""

@@ -45,8 +45,8 @@ class Engine:
     Raises ``errors.SetupError`` if there is no library, the processor has no such kernels, or the file is damaged.
     """
 
-    def __init__(self, weights: Path, kernels: str = "auto", library: Path = build.LIBRARY) -> None:
-        self._library = _load(library)
+    def __init__(self, weights: Path, kernels: str = "auto", library: Path | None = None) -> None:
+        self._library = _load(library or build.LIBRARY)
         said = ctypes.create_string_buffer(_SAID_BYTES)
         handle = self._library.dd_open(bytes(weights), kernels.encode(), said, _SAID_BYTES)
         if not handle:
