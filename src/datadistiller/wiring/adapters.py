@@ -37,12 +37,13 @@ def database_url(settings: Settings) -> str:
 
 async def open_embedder(settings: Settings, threads: int = 1) -> embedding.Embedder:
     """The embedding model on the engine of the settings. Takes a tenth of a second, half of one on ONNX Runtime."""
-    embedder = await asyncio.to_thread(_embedder, settings.embedding_engine, threads)
+    embedder = await asyncio.to_thread(choose_embedder, settings.embedding_engine, threads)
     structlog.get_logger().info("embedding_engine", engine=embedder.engine, threads=threads)
     return embedder
 
 
-def _embedder(engine: str, threads: int) -> embedding.Embedder:
+def choose_embedder(engine: str = "auto", threads: int = 1) -> embedding.Embedder:
+    """The embedder of that engine; with ``auto`` ONNX Runtime takes the place of a native one that cannot be used."""
     if engine != "onnx":
         from datadistiller.embedding.native.embedder import NativeEmbedder
 
