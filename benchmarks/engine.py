@@ -32,7 +32,7 @@ SECONDS = 60.0
 BATCH = 32  # as the embed stage takes them
 QUESTION = "How much did net sales of the segment rise in the third quarter?"
 COLLECTIONS = ("scifact_train", "cranfield")
-RESAMPLES = 2000
+RESAMPLES, DOCUMENTS = 2000, 2000
 
 Ids = Sequence[Sequence[int]]
 Encode = Callable[[Ids], NDArray[np.float32]]
@@ -137,6 +137,8 @@ def quality_of(name: str, found: dict[str, Encode]) -> list[Row]:
     for line in (DATA / "retrieval" / name / "qrels.tsv").read_text("utf-8").splitlines()[1:]:
         query, document, grade = line.split("\t")[-3:]
         judged.setdefault(query, {})[document] = float(grade)
+    relevant = {document for each in judged.values() for document in each}
+    corpus = sorted(corpus, key=lambda document: str(document["_id"]) not in relevant)[:DOCUMENTS]  # judged ones first
     tokenizer = WordpieceTokenizer()
     documents = _cut(tokenizer.ids([f"{d.get('title', '')} {d['text']}".strip() for d in corpus]))
     asked = [q for q in queries if judged.get(str(q["_id"]))]

@@ -33,7 +33,7 @@ struct AttentionRoom {
     int8_t* values;      // head / 32 panels of 32 outputs and `pitch` inputs
     float* value_scales; // [head]
     int32_t* scores;     // [TILE_TOKENS][pitch]
-    float* weights;      // [pitch] of one query, before rounding
+    float* weights;      // [pitch] of one query: its scores as floats
     uint8_t* chances;    // [TILE_TOKENS][pitch] softmax in eight bits
 };
 

@@ -8,28 +8,33 @@ namespace {
 // The instruction that multiplies bytes (vpmaddubsw) adds two products in a word. For weights that fits, because of how
 // they were rounded (layout.h); in the attention it may not, so there bytes are widened to words first.
 struct Avx2 : Avx2Lanes {
-    static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, int32_t* sums) {
+    template <class Sink>
+    static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, const Sink& sink) {
         for (int strip = 0; strip < TILE_OUTPUTS; strip += LANES)
-            weights_strip(a, a_pitch, panel + strip * QUAD, steps, sums + strip);
+            weights_strip(a, a_pitch, panel + strip * QUAD, steps, strip, sink);
     }
 
     // As Avx512::tile, in strips of 8 outputs: twelve accumulators, each of four outputs with two half sums.
-    template <int N>
-    static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int32_t* sums, size_t pitch) {
+    template <int N, class Sink>
+    static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, const Sink& sink) {
+        alignas(32) int32_t sums[TILE_TOKENS * N];
         alignas(32) int16_t wide[TILE_TOKENS * PART * QUAD];
         for (int from = 0; from < steps || from == 0; from += PART) {
             const int part = steps - from < PART ? steps - from : PART;
             widen(a + from * QUAD, a_pitch, part, wide);
             for (int strip = 0; strip < N; strip += 8)
-                tile_strip(wide, b + from * b_pitch + strip * QUAD, b_pitch, part, sums + strip, pitch, from > 0);
+                tile_strip(wide, b + from * b_pitch + strip * QUAD, b_pitch, part, sums + strip, N, from > 0);
         }
+        for (int j = 0; j < N; j += LANES)
+            for (int i = 0; i < TILE_TOKENS; i++) sink(i, j, load_int(sums + i * N + j));
     }
 
   private:
     static constexpr int PART = 64;  // steps, as many quadruples as fit the room for widened rows
 
     // 16 outputs: twelve accumulators, one register of weights, one of inputs, one of ones, one of products.
-    static void weights_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, int steps, int32_t* sums) {
+    template <class Sink>
+    static void weights_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, int steps, int strip, const Sink& sink) {
         __m256i total[TILE_TOKENS][2];
         const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 6
@@ -47,10 +52,7 @@ struct Avx2 : Avx2Lanes {
             }
         }
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) {
-            store_eight(sums + i * TILE_OUTPUTS, total[i][0]);
-            store_eight(sums + i * TILE_OUTPUTS + 8, total[i][1]);
-        }
+        for (int i = 0; i < TILE_TOKENS; i++) sink(i, strip, Ints{total[i][0], total[i][1]});
     }
 
     // As assembly, because GCC 12 takes all products first and then has no registers left for the sums.

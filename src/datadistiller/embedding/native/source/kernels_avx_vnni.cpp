@@ -9,19 +9,21 @@ namespace {
 #define DOT "%{vex%} vpdpbusd %2, %1, %0"
 
 struct AvxVnni : Avx2Lanes {
-    static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, int32_t* sums) {
-        tile<TILE_OUTPUTS>(a, a_pitch, panel, TILE_OUTPUTS * QUAD, steps, sums, TILE_OUTPUTS);
+    template <class Sink>
+    static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, const Sink& sink) {
+        tile<TILE_OUTPUTS>(a, a_pitch, panel, TILE_OUTPUTS * QUAD, steps, sink);
     }
 
     // As Avx512::tile, in strips of 16 outputs: twelve accumulators, two registers of weights, one of inputs.
-    template <int N>
-    static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int32_t* sums, size_t pitch) {
+    template <int N, class Sink>
+    static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, const Sink& sink) {
         for (int strip = 0; strip < N; strip += LANES)
-            tile_strip(a, a_pitch, b + strip * QUAD, b_pitch, steps, sums + strip, pitch);
+            tile_strip(a, a_pitch, b + strip * QUAD, b_pitch, steps, strip, sink);
     }
 
   private:
-    static void tile_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int32_t* sums, size_t pitch) {
+    template <class Sink>
+    static void tile_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int strip, const Sink& sink) {
         __m256i total[TILE_TOKENS][2];
 #pragma GCC unroll 6
         for (int i = 0; i < TILE_TOKENS; i++) total[i][0] = total[i][1] = _mm256_setzero_si256();
@@ -37,10 +39,7 @@ struct AvxVnni : Avx2Lanes {
             }
         }
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) {
-            store_eight(sums + i * pitch, total[i][0]);
-            store_eight(sums + i * pitch + 8, total[i][1]);
-        }
+        for (int i = 0; i < TILE_TOKENS; i++) sink(i, strip, Ints{total[i][0], total[i][1]});
     }
 };
 

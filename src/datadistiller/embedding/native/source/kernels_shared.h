@@ -63,33 +63,33 @@ inline typename S::Floats gelu(typename S::Floats x) {
     return S::add(S::max(x, S::all(0.f)), S::fma(f, slope, S::lookup(GELU_TABLE[0], segment)));
 }
 
-// Integer sums of one tile to floats: `out` is its first token's first output.
+// What becomes of a tile's integer sums: `out` is its first token's first output.
 template <class S, Finish F>
-inline void finish_tile(const int32_t* sums, const Quantized& in, size_t row, const Linear& layer, size_t column, float* out) {
-    for (int j = 0; j < TILE_OUTPUTS; j += LANES) {
-        const auto of_all = S::load(layer.sums + column + j), scale = S::load(layer.scales + column + j);
-        const auto bias = S::load(layer.bias + column + j);
-        for (int i = 0; i < TILE_TOKENS; i++) {
-            float* place = out + i * layer.outputs + j;
-            const auto sum = S::to_float(S::load_int(sums + i * TILE_OUTPUTS + j));
-            const auto centred = S::fnma(S::all(in.zeros[row + i]), of_all, sum);
-            auto y = S::fma(S::mul(centred, S::all(in.scales[row + i])), scale, bias);
-            if (F == Finish::RESIDUAL) y = S::add(y, S::load(place));
-            if (F == Finish::GELU) y = gelu<S>(y);
-            S::store(place, y);
-        }
+struct Finisher {
+    const Linear& layer;
+    const float *scales, *zeros;  // of the tile's tokens
+    size_t column;
+    float* out;
+
+    void operator()(int i, int j, typename S::Ints sum) const {
+        float* place = out + static_cast<size_t>(i) * layer.outputs + j;
+        const size_t n = column + static_cast<size_t>(j);
+        const auto centred = S::fnma(S::all(zeros[i]), S::load(layer.sums + n), S::to_float(sum));
+        auto y = S::fma(S::mul(centred, S::all(scales[i])), S::load(layer.scales + n), S::load(layer.bias + n));
+        if (F == Finish::RESIDUAL) y = S::add(y, S::load(place));
+        if (F == Finish::GELU) y = gelu<S>(y);
+        S::store(place, y);
     }
-}
+};
 
 template <class S, Finish F>
 void linear_to(const Quantized& in, size_t rows, const Linear& layer, float* out) {
-    alignas(ALIGNMENT) int32_t sums[TILE_TOKENS * TILE_OUTPUTS];
     const int steps = static_cast<int>(layer.inputs / QUAD);
     for (size_t column = 0; column < layer.outputs; column += TILE_OUTPUTS) {
         const int8_t* panel = layer.packed + column * layer.inputs;
         for (size_t row = 0; row < rows; row += TILE_TOKENS) {
-            S::weights_tile(in.values + row * in.width, in.width, panel, steps, sums);
-            finish_tile<S, F>(sums, in, row, layer, column, out + row * layer.outputs + column);
+            const Finisher<S, F> finish{layer, in.scales + row, in.zeros + row, column, out + row * layer.outputs + column};
+            S::weights_tile(in.values + row * in.width, in.width, panel, steps, finish);
         }
     }
 }
@@ -117,9 +117,9 @@ inline float largest_of(const float* row, size_t width) {
 
 // One query: signed eight bits, moved up by 128 because the dot product takes its left side unsigned.
 template <class S>
-inline void pack_query(const float* row, size_t head, size_t at, const AttentionRoom& room) {
+inline void pack_query(const float* row, size_t head, size_t at, float temperature, const AttentionRoom& room) {
     const float largest = largest_of<S>(row, head);
-    room.query_scales[at] = largest / 127.f * (LOG2_E / __builtin_sqrtf(static_cast<float>(head)));
+    room.query_scales[at] = largest / 127.f * temperature;
     const auto factor = S::all(127.f / largest), shift = S::all(128.f);
     for (size_t k = 0; k < head; k += LANES)
         S::store_u8(room.queries + at * head + k, S::to_int(S::fma(S::load(row + k), factor, shift)));
@@ -171,16 +171,16 @@ inline void pack_values(const float* values, size_t tokens, size_t row_pitch, si
     }
 }
 
-// 2^x for x <= 0; below 2^-40 it stays there, which eight bits round to nothing.
+// 255 * 2^x for x <= 0; below 2^-40 it stays there, which eight bits round to nothing.
 template <class S>
-inline typename S::Floats power_of_two(typename S::Floats x) {
+inline typename S::Floats power_of_two_255(typename S::Floats x) {
     x = S::max(x, S::all(-40.f));
     const auto whole = S::to_int(x);
     const auto f = S::sub(x, S::to_float(whole));
-    auto p = S::fma(f, S::all(0.0558263f), S::all(0.2402265f));
-    p = S::fma(f, p, S::all(0.6931472f));
-    p = S::fma(f, p, S::all(1.f));
-    return S::mul(p, S::two_to(whole));
+    auto p = S::fma(f, S::all(14.2357065f), S::all(61.2577575f));
+    p = S::fma(f, p, S::all(176.752536f));
+    p = S::fma(f, p, S::all(255.f));
+    return S::times_two_to(p, whole);
 }
 
 // Scores of one query to chances in eight bits; returns what their sum stands for, inverted.
@@ -193,11 +193,10 @@ inline float soften(const int32_t* scores, size_t row, float query_scale, size_t
         S::store(room.weights + n, score);
         largest = S::max(largest, score);
     }
-    const auto top = S::all(S::greatest(largest)), factor = S::all(query_scale);
+    const auto factor = S::all(query_scale), shift = S::all(-(S::greatest(largest) * query_scale));
     auto sum = S::none();
     for (size_t n = 0; n < width; n += LANES) {
-        const auto chance = power_of_two<S>(S::mul(S::sub(S::load(room.weights + n), top), factor));
-        const auto rounded = S::to_int(S::mul(chance, S::all(255.f)));
+        const auto rounded = S::to_int(power_of_two_255<S>(S::fma(S::load(room.weights + n), factor, shift)));
         sum = S::add_int(sum, rounded);
         S::store_u8(room.chances + row * room.pitch + n, rounded);
     }
@@ -207,32 +206,35 @@ inline float soften(const int32_t* scores, size_t row, float query_scale, size_t
 // Chances times values of up to TILE_TOKENS queries, written where the queries were.
 template <class S>
 inline void mix(float* out, size_t rows, size_t row_pitch, size_t head, int steps, const float* inverse, const AttentionRoom& room) {
-    alignas(ALIGNMENT) int32_t sums[TILE_TOKENS * VALUE_OUTPUTS];
     for (size_t k = 0; k < head; k += VALUE_OUTPUTS) {
         const int8_t* panel = room.values + k * room.pitch;
-        S::template tile<VALUE_OUTPUTS>(room.chances, room.pitch, panel, VALUE_OUTPUTS * QUAD, steps, sums, VALUE_OUTPUTS);
-        for (size_t i = 0; i < rows; i++)
-            for (int j = 0; j < VALUE_OUTPUTS; j += LANES) {
-                const auto sum = S::to_float(S::load_int(sums + i * VALUE_OUTPUTS + j));
-                const auto scaled = S::mul(sum, S::load(room.value_scales + k + j));
-                S::store(out + i * row_pitch + k + j, S::mul(scaled, S::all(inverse[i])));
-            }
+        const auto sink = [&](int i, int j, typename S::Ints sum) {
+            if (static_cast<size_t>(i) >= rows) return;
+            const auto scaled = S::mul(S::to_float(sum), S::load(room.value_scales + k + j));
+            S::store(out + i * row_pitch + k + j, S::mul(scaled, S::all(inverse[i])));
+        };
+        S::template tile<VALUE_OUTPUTS>(room.chances, room.pitch, panel, VALUE_OUTPUTS * QUAD, steps, sink);
     }
 }
 
 template <class S>
 void attend(float* qkv, size_t tokens, size_t dim, size_t head, const AttentionRoom& room) {
     const size_t row_pitch = 3 * dim, width = rounded_up(tokens, LANES);
+    const float temperature = LOG2_E / __builtin_sqrtf(static_cast<float>(head));
     for (size_t n = 0; n < tokens; n++) {
-        pack_query<S>(qkv + n * row_pitch, head, n, room);
+        pack_query<S>(qkv + n * row_pitch, head, n, temperature, room);
         pack_key<S>(qkv + n * row_pitch + dim, head, n, room);
     }
     mask_rest(tokens, head, room);
     pack_values<S>(qkv + 2 * dim, tokens, row_pitch, head, room);
     for (size_t m = 0; m < tokens; m += TILE_TOKENS) {
-        for (size_t n = 0; n < tokens; n += TILE_OUTPUTS)
+        for (size_t n = 0; n < tokens; n += TILE_OUTPUTS) {
+            const auto sink = [&](int i, int j, typename S::Ints sum) {
+                S::store_int(room.scores + i * room.pitch + n + j, sum);
+            };
             S::template tile<TILE_OUTPUTS>(room.queries + m * head, head, room.keys + n * QUAD, room.pitch * QUAD,
-                                           static_cast<int>(head / QUAD), room.scores + n, room.pitch);
+                                           static_cast<int>(head / QUAD), sink);
+        }
         const size_t rows = tokens - m < TILE_TOKENS ? tokens - m : TILE_TOKENS;
         float inverse[TILE_TOKENS];
         for (size_t i = 0; i < rows; i++)

@@ -80,13 +80,13 @@ void linear(const Quantized& in, size_t rows, const Linear& layer, Finish finish
         }
 }
 
-float power_of_two(float x) {
+float power_of_two_255(float x) {
     x = at_least(x, -40.f);
     const int32_t whole = nearest(x);
     const float f = x - static_cast<float>(whole);
-    float p = std::fma(f, 0.0558263f, 0.2402265f);
-    p = std::fma(f, p, 0.6931472f);
-    p = std::fma(f, p, 1.f);
+    float p = std::fma(f, 14.2357065f, 61.2577575f);
+    p = std::fma(f, p, 176.752536f);
+    p = std::fma(f, p, 255.f);
     return std::ldexp(p, whole);
 }
 
@@ -134,10 +134,11 @@ std::vector<uint8_t> chances_of(const Head& head, size_t query, float* inverse) 
         scores[n] = std::fma(static_cast<float>(sum), head.key_scales[n], 0.f);
         top = at_least(scores[n], top);
     }
+    const float factor = head.query_scales[query];
     std::vector<uint8_t> chances(head.tokens);
     int32_t total = 0;
     for (size_t n = 0; n < head.tokens; n++) {
-        const int32_t rounded = nearest(power_of_two((scores[n] - top) * head.query_scales[query]) * 255.f);
+        const int32_t rounded = nearest(power_of_two_255(std::fma(scores[n], factor, -(top * factor))));
         total += rounded;
         chances[n] = to_u8(rounded);
     }

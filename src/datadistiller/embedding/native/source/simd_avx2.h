@@ -59,7 +59,10 @@ struct Avx2Lanes {
     static Ints to_int(Floats x) { return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)}; }
     static Ints truncated(Floats x) { return {_mm256_cvttps_epi32(x.low), _mm256_cvttps_epi32(x.high)}; }
     static Floats to_float(Ints x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
-    static Floats two_to(Ints exponent) { return {eight_powers(exponent.low), eight_powers(exponent.high)}; }
+    // x 2^exponent, where that is neither too large nor too small for an ordinary float.
+    static Floats times_two_to(Floats x, Ints exponent) {
+        return {eight_scaled(x.low, exponent.low), eight_scaled(x.high, exponent.high)};
+    }
     // Each lane's byte `at` becomes the low byte of x.
     static Ints with_byte(Ints word, Ints x, int at) {
         const __m256i byte = _mm256_set1_epi32(255);
@@ -101,8 +104,8 @@ struct Avx2Lanes {
     static __m128i packed_words(__m256i x) {
         return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     }
-    static __m256 eight_powers(__m256i exponent) {
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
+    static __m256 eight_scaled(__m256 x, __m256i exponent) {
+        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(exponent, 23)));
     }
     // A permutation reads eight entries; bits 3 and 4 of the index choose among four of them.
     static __m256 eight_of_32(const float* table, __m256i index) {

@@ -42,8 +42,9 @@ struct Avx512 {
     static Ints to_int(Floats x) { return _mm512_cvtps_epi32(x); }  // nearest, ties to even
     static Ints truncated(Floats x) { return _mm512_cvttps_epi32(x); }
     static Floats to_float(Ints x) { return _mm512_cvtepi32_ps(x); }
-    static Floats two_to(Ints exponent) {
-        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(exponent, _mm512_set1_epi32(127)), 23));
+    // x 2^exponent, where that is neither too large nor too small for an ordinary float.
+    static Floats times_two_to(Floats x, Ints exponent) {
+        return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(exponent, 23)));
     }
     // Each lane's byte `at` becomes the low byte of x.
     static Ints with_byte(Ints word, Ints x, int at) {
@@ -63,14 +64,16 @@ struct Avx512 {
     static float least(Floats x) { return _mm512_reduce_min_ps(x); }
     static int32_t sum_int(Ints x) { return _mm512_reduce_add_epi32(x); }
 
-    // A tile of a layer: sums[TILE_TOKENS][TILE_OUTPUTS].
-    static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, int32_t* sums) {
-        tile<TILE_OUTPUTS>(a, a_pitch, panel, TILE_OUTPUTS * QUAD, steps, sums, TILE_OUTPUTS);
+    // A tile of a layer, whose weights are in bounded pairs.
+    template <class Sink>
+    static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, const Sink& sink) {
+        tile<TILE_OUTPUTS>(a, a_pitch, panel, TILE_OUTPUTS * QUAD, steps, sink);
     }
 
-    // sums[TILE_TOKENS][N] of unsigned rows `a` times a panel of signed weights: `steps` quadruples of inputs.
-    template <int N>
-    static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int32_t* sums, size_t pitch) {
+    // TILE_TOKENS unsigned rows `a` times a panel of N outputs, `steps` quadruples of inputs. The sums go to
+    // `sink(row, column, LANES sums)` while they are in registers.
+    template <int N, class Sink>
+    static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, const Sink& sink) {
         constexpr int WIDE = N / LANES;
         Ints total[TILE_TOKENS][WIDE];
 #pragma GCC unroll 6
@@ -92,10 +95,10 @@ struct Avx512 {
                     __asm__("vpdpbusd %2, %1, %0" : "+v"(total[i][j]) : "v"(input), "v"(weights[j]));
             }
         }
-#pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < WIDE; j++) store_int(sums + i * pitch + j * LANES, total[i][j]);
+        for (int j = 0; j < WIDE; j++)
+#pragma GCC unroll 6
+            for (int i = 0; i < TILE_TOKENS; i++) sink(i, j * LANES, total[i][j]);
     }
 };
 
