@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -67,6 +67,53 @@ size_t tokens_of(const Texts& texts) {
     return tokens;
 }
 
+// Hands out the numbers 0 to count - 1 to several threads, until all are given, one fails, or `stop` is set.
+class Turns {
+  public:
+    Turns(size_t count, const std::atomic<int32_t>* stop) : count_(count), stop_(stop) {}
+
+    bool next(size_t& turn) {
+        if ((turn = next_++) >= count_) return false;
+        if (stop_ && stop_->load(std::memory_order_relaxed)) stopped_ = true;
+        return !stopped_;
+    }
+
+    bool stopped() const { return stopped_; }
+
+    // Runs `work` on this thread and on others beside it, and throws what the last one of them threw.
+    template <class Work>
+    void run(int threads, const Work& work) {
+        const auto guarded = [&] {
+            try {
+                work();
+            } catch (...) {
+                const std::lock_guard<std::mutex> lock(mutex_);
+                failure_ = std::current_exception();
+                next_ = count_;
+            }
+        };
+        std::vector<std::thread> helpers;
+        const size_t wanted = std::min<size_t>(static_cast<size_t>(std::clamp(threads, 1, MAX_THREADS)), count_);
+        helpers.reserve(wanted);
+        try {
+            for (size_t n = 1; n < wanted; n++) helpers.emplace_back(guarded);
+        } catch (const std::exception&) {
+            // No more threads are to be had: those that are there do all of it.
+        }
+        if (count_ > 0) guarded();
+        for (std::thread& helper : helpers) helper.join();
+        if (failure_) std::rethrow_exception(failure_);
+    }
+
+  private:
+    const size_t count_;
+    const std::atomic<int32_t>* const stop_;
+    std::atomic<size_t> next_{0};
+    std::atomic<bool> stopped_{false};
+    std::mutex mutex_;
+    std::exception_ptr failure_;
+};
+
 }  // namespace
 
 // One thread's memory, for groups of up to `tokens` tokens in texts of up to `longest`.
@@ -77,8 +124,8 @@ class Encoder::Room {
           hidden(rows_ * shape.dim), qkv(rows_ * 3 * shape.dim), inner(rows_ * shape.inner),
           values_(rows_ * std::max(shape.dim, shape.inner)), scales_(rows_), zeros_(rows_),
           queries_((keys_ + TILE_TOKENS) * head_), key_values_(keys_ * head_), value_values_(keys_ * head_),
-          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_), weights_(keys_), value_scales_(head_),
-          key_sums_(keys_), scores_(TILE_TOKENS * keys_), chances_(TILE_TOKENS * keys_) {}
+          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_), weights_(keys_),
+          value_scales_(head_), key_sums_(keys_), scores_(TILE_TOKENS * keys_), chances_(TILE_TOKENS * keys_) {}
 
   private:
     size_t rows_, keys_, head_;  // first, because the buffers are made from them
@@ -126,38 +173,15 @@ bool Encoder::encode(const Texts& texts, float* out, int threads, const std::ato
     size_t most = 0, longest = 0;
     for (const Texts& group : groups) most = std::max(most, tokens_of(group));
     for (size_t n = 0; n < texts.count; n++) longest = std::max(longest, static_cast<size_t>(texts.lengths[n]));
-
-    std::atomic<size_t> next{0};
-    std::atomic<bool> stopped{false};
-    std::mutex mutex;
-    std::exception_ptr failure;
-    const auto work = [&] {
-        try {
-            Room room(shape(), most, longest);
-            for (size_t n; (n = next++) < groups.size();) {
-                if (stop && stop->load(std::memory_order_relaxed)) {
-                    stopped = true;
-                    return;
-                }
-                encode_group(groups[n], room, out + static_cast<size_t>(groups[n].lengths - texts.lengths) * shape().dim);
-            }
-        } catch (...) {
-            const std::lock_guard<std::mutex> lock(mutex);
-            failure = std::current_exception();
-            next = groups.size();
+    Turns turns(groups.size(), stop);
+    turns.run(threads, [&] {
+        Room room(shape(), most, longest);
+        for (size_t n; turns.next(n);) {
+            const size_t first = static_cast<size_t>(groups[n].lengths - texts.lengths);
+            encode_group(groups[n], room, out + first * shape().dim);
         }
-    };
-    std::vector<std::thread> helpers;
-    const size_t wanted = std::min<size_t>(static_cast<size_t>(std::clamp(threads, 1, MAX_THREADS)), groups.size());
-    try {
-        for (size_t n = 1; n < wanted; n++) helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-        // No more threads are to be had: those that are there do all of it.
-    }
-    if (!groups.empty()) work();
-    for (std::thread& helper : helpers) helper.join();
-    if (failure) std::rethrow_exception(failure);
-    return !stopped;
+    });
+    return !turns.stopped();
 }
 
 void Encoder::encode_group(const Texts& group, Room& room, float* out) const {

@@ -26,7 +26,7 @@ class Encoder {
     // a vector is not finite. Returns false, with `out` in part unwritten, if `stop` became other than zero: it is
     // looked at between groups, each a few milliseconds of work.
     //
-    // Each thread needs about 18 bytes x dim per token of a group, 4 MB for MiniLM, and gives them back.
+    // Each thread takes room for the activations of a group, 4 MB for MiniLM, and gives it back.
     bool encode(const Texts& texts, float* out, int threads, const std::atomic<int32_t>* stop) const;
 
     const Shape& shape() const { return weights_.shape; }

@@ -1,4 +1,4 @@
-// What Python calls (`library.py`): plain C, no exception leaves it, every failure is a sentence in the caller's buffer.
+// What Python calls (`engine.py`): plain C, no exception leaves it, a failure is a sentence in the caller's buffer.
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -62,8 +62,8 @@ EXPORT void dd_shape(const dd::Encoder* encoder, int32_t* numbers) {
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) numbers[n] = static_cast<int32_t>(all[n]);
 }
 
-// Encodes `count` texts, whose ids lie one after the other and are `tokens` in all, into count x dim floats. `stop` may
-// be null; it is read as an atomic while this runs.
+// Encodes `count` texts, whose ids lie one after the other and are `tokens` in all, into count x dim floats. `stop`
+// may be null; it is read as an atomic while this runs.
 EXPORT int32_t dd_encode(const dd::Encoder* encoder, const int32_t* ids, int64_t tokens, const int32_t* lengths,
                          int64_t count, float* out, int32_t threads, const int32_t* stop, char* said, size_t said_size) {
     return guarded({said, said_size}, [&]() -> int32_t {

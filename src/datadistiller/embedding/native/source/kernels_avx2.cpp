@@ -34,7 +34,8 @@ struct Avx2 : Avx2Lanes {
 
     // 16 outputs: twelve accumulators, one register of weights, one of inputs, one of ones, one of products.
     template <class Sink>
-    static void weights_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, int steps, int strip, const Sink& sink) {
+    static void weights_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, int steps, int strip,
+                              const Sink& sink) {
         __m256i total[TILE_TOKENS][2];
         const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 6
@@ -86,7 +87,8 @@ struct Avx2 : Avx2Lanes {
         __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(total), "=&x"(product) : "x"(input), "x"(weights));
     }
 
-    static void tile_strip(const int16_t* a, const int8_t* b, size_t b_pitch, int steps, int32_t* sums, size_t pitch, bool more) {
+    static void tile_strip(const int16_t* a, const int8_t* b, size_t b_pitch, int steps, int32_t* sums, size_t pitch,
+                           bool more) {
         __m256i total[TILE_TOKENS][2];
 #pragma GCC unroll 6
         for (int i = 0; i < TILE_TOKENS; i++) total[i][0] = total[i][1] = _mm256_setzero_si256();

@@ -23,7 +23,8 @@ struct AvxVnni : Avx2Lanes {
 
   private:
     template <class Sink>
-    static void tile_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int strip, const Sink& sink) {
+    static void tile_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int strip,
+                           const Sink& sink) {
         __m256i total[TILE_TOKENS][2];
 #pragma GCC unroll 6
         for (int i = 0; i < TILE_TOKENS; i++) total[i][0] = total[i][1] = _mm256_setzero_si256();

@@ -88,7 +88,8 @@ void linear_to(const Quantized& in, size_t rows, const Linear& layer, float* out
     for (size_t column = 0; column < layer.outputs; column += TILE_OUTPUTS) {
         const int8_t* panel = layer.packed + column * layer.inputs;
         for (size_t row = 0; row < rows; row += TILE_TOKENS) {
-            const Finisher<S, F> finish{layer, in.scales + row, in.zeros + row, column, out + row * layer.outputs + column};
+            float* place = out + row * layer.outputs + column;
+            const Finisher<S, F> finish{layer, in.scales + row, in.zeros + row, column, place};
             S::weights_tile(in.values + row * in.width, in.width, panel, steps, finish);
         }
     }
@@ -205,7 +206,8 @@ inline float soften(const int32_t* scores, size_t row, float query_scale, size_t
 
 // Chances times values of up to TILE_TOKENS queries, written where the queries were.
 template <class S>
-inline void mix(float* out, size_t rows, size_t row_pitch, size_t head, int steps, const float* inverse, const AttentionRoom& room) {
+inline void mix(float* out, size_t rows, size_t row_pitch, size_t head, int steps, const float* inverse,
+                const AttentionRoom& room) {
     for (size_t k = 0; k < head; k += VALUE_OUTPUTS) {
         const int8_t* panel = room.values + k * room.pitch;
         const auto sink = [&](int i, int j, typename S::Ints sum) {

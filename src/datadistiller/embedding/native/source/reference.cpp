@@ -121,7 +121,8 @@ Head quantized_head(const float* qkv, size_t tokens, size_t dim, size_t width) {
     }
     for (size_t n = 0; n < tokens; n++)
         for (size_t k = 0; k < width; k++)
-            head.values[n * width + k] = static_cast<int8_t>(nearest(qkv[n * 3 * dim + 2 * dim + k] * (127.f / head.value_scales[k])));
+            head.values[n * width + k] =
+                static_cast<int8_t>(nearest(qkv[(3 * n + 2) * dim + k] * (127.f / head.value_scales[k])));
     return head;
 }
 
@@ -130,7 +131,8 @@ std::vector<uint8_t> chances_of(const Head& head, size_t query, float* inverse) 
     float top = -1e30f;
     for (size_t n = 0; n < head.tokens; n++) {
         int32_t sum = 0;
-        for (size_t k = 0; k < head.width; k++) sum += head.queries[query * head.width + k] * head.keys[n * head.width + k];
+        for (size_t k = 0; k < head.width; k++)
+            sum += head.queries[query * head.width + k] * head.keys[n * head.width + k];
         scores[n] = std::fma(static_cast<float>(sum), head.key_scales[n], 0.f);
         top = at_least(scores[n], top);
     }
