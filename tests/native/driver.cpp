@@ -167,6 +167,9 @@ int main(int, char** words) {
             encode(words[1], name);
             compared++;
         }
+#if defined(DOT)
+    compare(*dd::avx_vnni_kernels());
+#endif
     printf("%d sets of kernels agree\n", compared);
     return compared == 0;
 }
