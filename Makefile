@@ -5,9 +5,10 @@ PORT ?= 8000
 DATA_DIR ?= .data
 VENV := .venv
 BIN := $(VENV)/bin
+NATIVE := $(wildcard src/datadistiller/embedding/native/build.py src/datadistiller/embedding/native/source/*)
 UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
-.PHONY: up test lint bench bench-cluster compose lock clean help services services-stop services-status services-logs
+.PHONY: up test lint bench bench-cluster bench-engine compose lock clean help services services-stop services-status services-logs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 18
@@ -44,6 +45,9 @@ bench-cluster: $(VENV)/.test-stamp ## measure what docs/guide/cluster.md publish
 	@$(BIN)/python -m tools.services install
 	$(BIN)/python -m benchmarks.cluster_run
 
+bench-engine: $(VENV)/.test-stamp ## measure the embedding engines beside each other in one run
+	$(BIN)/python -m benchmarks.engine
+
 compose: deploy/secrets/api_key ## run everything as containers on this machine (needs Docker)
 	docker compose up --build --detach --wait
 
@@ -62,7 +66,8 @@ $(VENV)/bin/python:
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.run-stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+# The installation compiles the native engine, so it is done again when its sources changed.
+$(VENV)/.run-stamp: requirements.lock pyproject.toml hatch_build.py $(NATIVE) | $(VENV)/bin/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -15,9 +15,9 @@ from benchmarks.chunking import documents
 from benchmarks.harness import percentile
 from benchmarks.rows import Row
 from datadistiller.chunking.chunker import Chunker
-from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.settings import Settings
+from datadistiller.wiring.adapters import choose_embedder
 
 CHUNKS = 600
 QUESTIONS = 300
@@ -45,7 +45,7 @@ class Rate:
 
 
 def _embed(texts: Sequence[str], threads: int) -> tuple[float, float]:
-    model = OnnxEmbedder(threads)
+    model = choose_embedder(threads=threads)
     model.embed(texts[:8])
     cpu, wall = time.process_time(), time.perf_counter()
     for at in range(0, len(texts), _BATCH):
@@ -71,7 +71,7 @@ def chunk_texts() -> list[str]:
 
 def question_ms() -> list[float]:
     """Milliseconds of single questions."""
-    model = OnnxEmbedder()
+    model = choose_embedder()
     taken = []
     for n in range(QUESTIONS):
         begun = time.perf_counter()

@@ -25,9 +25,9 @@ def chunk_texts(server: Server) -> list[str]:
 
 
 def _embed(texts: list[str]) -> tuple[float, float]:
-    from datadistiller.embedding.onnx import OnnxEmbedder
+    from datadistiller.wiring.adapters import choose_embedder
 
-    model = OnnxEmbedder(threads=1)
+    model = choose_embedder()
     model.embed(texts[:8])
     cpu, wall = time.process_time(), time.perf_counter()
     for at in range(0, len(texts), 32):

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import DATA
 from datadistiller.chunking.chunker import Chunker
-from datadistiller.embedding.onnx import OnnxEmbedder
+from datadistiller.embedding import Embedder
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.indexing import Entry, Index
 from datadistiller.model import Block, BlockKind, Mode, Page, ParsedDocument, Passage
@@ -38,7 +38,7 @@ from datadistiller.query.answer import Ask
 from datadistiller.query.search import Search
 from datadistiller.settings import Settings
 from datadistiller.store.chunks import Chunks
-from datadistiller.wiring.adapters import open_index
+from datadistiller.wiring.adapters import choose_embedder, open_index
 
 CHOSEN_ON = ("scifact_train", "med", "time")
 HELD_OUT = ("cranfield", "cisi", "cacm", "squad2", "xquad_en", "xquad_de", "xquad_es")
@@ -96,7 +96,7 @@ def parsed(document: evaluation.Document) -> tuple[ParsedDocument, int]:
     return ParsedDocument([Page(1, text, blocks)], title, "benchmark", "text/markdown"), body
 
 
-def embedded(name: str, embedder: OnnxEmbedder, texts: Sequence[str]) -> NDArray[np.float16]:
+def embedded(name: str, embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float16]:
     """Vectors of the texts, from the cache if the same texts were embedded by the same model."""
     key = hashlib.sha256("\0".join([embedder.fingerprint, *texts]).encode()).hexdigest()[:16]
     file = CACHE / f"{name}-{key}.npy"
@@ -108,7 +108,7 @@ def embedded(name: str, embedder: OnnxEmbedder, texts: Sequence[str]) -> NDArray
 
 
 @asynccontextmanager
-async def built(name: str, settings: Settings, embedder: OnnxEmbedder) -> AsyncIterator[World]:
+async def built(name: str, settings: Settings, embedder: Embedder) -> AsyncIterator[World]:
     """A collection that was taken in."""
     data = evaluation.read_collection(DATA / "retrieval" / name)
     chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
@@ -158,7 +158,7 @@ async def quality(world: World, mode: Mode) -> dict[str, float]:
     return {**metrics, "p50_ms": evaluation.percentile(took, 0.5), "p95_ms": evaluation.percentile(took, 0.95)}
 
 
-async def search_table(names: Sequence[str], folder: Path, index_url: str, embedder: OnnxEmbedder) -> None:
+async def search_table(names: Sequence[str], folder: Path, index_url: str, embedder: Embedder) -> None:
     """Prints a line for each collection and mode."""
     columns = ("ndcg@10", "recall@5", "recall@10", "recall@100", "mrr@10", "p50_ms", "p95_ms")
     print(f"{'collection':16}{'mode':9}" + "".join(f"{column:>12}" for column in columns) + "  bar (nDCG@10)")
@@ -222,7 +222,7 @@ async def refused_foreign(world: World, questions: Sequence[str]) -> float:
     return statistics.fmean([not (await world.ask.ask(question)).answered for question in questions])
 
 
-async def answer_table(names: Sequence[str], folder: Path, index_url: str, embedder: OnnxEmbedder) -> None:
+async def answer_table(names: Sequence[str], folder: Path, index_url: str, embedder: Embedder) -> None:
     """Prints how good extractive answers are, and how well questions without an answer are told."""
     pick = random.Random(11)
     foreign = []
@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--answers", action="store_true", help="measure answers instead of rankings")
     parser.add_argument("--index", dest="index_url", default="local:", help="as DATADISTILLER_INDEX_URL")
     arguments = parser.parse_args()
-    embedder = OnnxEmbedder()
+    embedder = choose_embedder()
     table, names = (answer_table, ANSWERED) if arguments.answers else (search_table, CHOSEN_ON + HELD_OUT)
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(table(arguments.names or names, Path(folder), arguments.index_url, embedder))

@@ -23,11 +23,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from datadistiller import errors
+from datadistiller import cores, errors
 
 
 def _default_workers() -> int:
-    return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    return min(4, cores.allowed())
 
 
 class Settings(BaseSettings):
@@ -117,6 +117,13 @@ class Settings(BaseSettings):
     embed_workers: int = Field(
         default_factory=_default_workers, ge=0, description="Embedding worker processes of 'up'."
     )
+    embedding_engine: Literal["auto", "native", "onnx"] = Field(
+        "auto",
+        description="What computes vectors: 'native' (compiled at installation), 'onnx' (ONNX Runtime), or 'auto': native where it can, else ONNX Runtime.",
+    )
+    embedding_threads: int = Field(
+        0, ge=0, description="Computing threads of an embedding worker; 0: an equal share of the cores for each worker."
+    )
     parse_seconds: float = Field(300, gt=0, description="Longest a parser may work on one document, seconds.")
     page_seconds: float = Field(30, gt=0, description="Longest a parser may be silent (one page), seconds.")
     parser_memory_mb: int = Field(1024, ge=128, description="Memory a parser process may use, MiB.")
@@ -193,6 +200,11 @@ class Settings(BaseSettings):
     def worker_name(self) -> str:
         """The worker's name: WORKER_ID as the contract has it, then the setting, then host and process id."""
         return os.environ.get("WORKER_ID") or self.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def computing_threads(self) -> int:
+        """Threads of an embedding worker."""
+        return self.embedding_threads or max(1, cores.allowed() // max(1, self.embed_workers))
 
     @property
     def key_required(self) -> bool:

@@ -16,16 +16,20 @@ from numpy.typing import NDArray
 
 from datadistiller import errors
 from datadistiller.embedding import Embedder
+from datadistiller.embedding.native.embedder import NativeEmbedder
 from datadistiller.embedding.onnx import OnnxEmbedder
+from tests.contracts import native_kit
 
 REFERENCE = json.loads(Path(__file__).with_name("embedding_reference.json").read_bytes())
 #: Lowest cosine to the vectors in full precision, for texts of a sentence or more.
 CLOSE = 0.985
 
 
-@pytest.fixture(scope="module", params=[OnnxEmbedder])
+@pytest.fixture(scope="module", params=[OnnxEmbedder, NativeEmbedder])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
     """Each engine there is."""
+    if request.param is NativeEmbedder:
+        native_kit.needed()
     engine: Embedder = request.param(threads=1)
     return engine
 

@@ -56,7 +56,7 @@ class System:
 async def examined(system: System, folder: Path, part: str) -> list[Finding]:
     parts: Any = system
     roles = pipeline.needed_roles(broker=False, index_inside=True)
-    doctor = Doctor(parts, parts, parts, parts, parts, None, parts, roles, folder, 8, 0)
+    doctor = Doctor(parts, parts, parts, parts, parts, None, parts, "an engine", roles, folder, 8, 0)
     return [finding for finding in await doctor.examine() if finding.part == part]
 
 

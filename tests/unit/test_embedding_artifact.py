@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,10 +15,12 @@ import pytest
 
 from datadistiller import errors
 from datadistiller.embedding import artifact
+from datadistiller.embedding.native.embedder import NativeEmbedder
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
+from tests.contracts import native_kit
 
-MODEL, TOKENIZER, CARD = "minilm-l6-v2.int8.onnx", "tokenizer.json", "model.json"
+MODEL, TOKENIZER, CARD = "minilm-l6-v2.int8.weights", "tokenizer.json", "model.json"
 
 
 def truncate(path: Path) -> None:
@@ -73,11 +76,19 @@ def test_the_fingerprint_changes_with_each_part(tmp_path: Path) -> None:
     assert len(fingerprints) == 6
 
 
-def test_a_model_the_runtime_cannot_load_is_a_setup_error() -> None:
+@pytest.mark.parametrize("engine", [OnnxEmbedder, NativeEmbedder])
+def test_a_file_that_holds_no_weights_is_a_setup_error(engine: type[OnnxEmbedder | NativeEmbedder]) -> None:
+    if engine is NativeEmbedder:
+        native_kit.needed()
     card = artifact.read()
-    wrong = artifact.Card(card.name, card.tokenizer, card.tokenizer, card.pooling, card.dim, card.window, card.prefix)
-    with pytest.raises(errors.SetupError, match="cannot be loaded"):
-        OnnxEmbedder(1, wrong)
+    with pytest.raises(errors.SetupError, match="no weights"):
+        engine(1, dataclasses.replace(card, model=card.tokenizer))
+
+
+def test_an_engine_that_computes_something_else_is_not_used() -> None:
+    native_kit.needed()
+    with pytest.raises(errors.SetupError, match="does not compute here what it should"):
+        NativeEmbedder(1, dataclasses.replace(artifact.read(), check="0" * 64))
 
 
 def test_importing_is_light_and_starts_no_threads() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import datadistiller
+from tests.contracts import native_kit
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -59,20 +60,42 @@ def test_its_version_is_the_package_s() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, made from exactly what the image's builder gets."""
-    context, out = tmp_path_factory.mktemp("context"), tmp_path_factory.mktemp("wheel")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image's builder gets."""
+    folder = tmp_path_factory.mktemp("context")
     for source in COPIED:
         path = ROOT / source
         if path.is_dir():
-            shutil.copytree(path, context / source, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(path, folder / source, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
-            (context / source).parent.mkdir(exist_ok=True)
-            shutil.copy(path, context / source)
+            (folder / source).parent.mkdir(exist_ok=True)
+            shutil.copy(path, folder / source)
+    return folder
+
+
+def make_wheel(context: Path, out: Path, **environment: str) -> Path:
     code = f"from hatchling.build import build_wheel; build_wheel({str(out)!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=context, check=True, capture_output=True)
+    run = [sys.executable, "-c", code]
+    subprocess.run(run, cwd=context, env=os.environ | environment, check=True, capture_output=True)
     (made,) = out.glob("*.whl")
     return made
+
+
+@pytest.fixture(scope="module")
+def wheel(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, with the native engine where there is a compiler."""
+    return make_wheel(context, tmp_path_factory.mktemp("wheel"))
+
+
+def test_a_wheel_with_the_native_engine_is_for_one_platform_and_any_python(wheel: Path) -> None:
+    native_kit.needed()
+    assert re.search(r"-py3-none-linux_\w+\.whl$", wheel.name)
+
+
+def test_without_a_compiler_the_wheel_is_pure_python(context: Path, tmp_path: Path) -> None:
+    made = make_wheel(context, tmp_path, PATH=str(tmp_path), CXX="")
+    assert made.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(made).namelist() if name.endswith(".so")]
 
 
 def test_the_wheel_holds_everything(wheel: Path) -> None:
@@ -82,7 +105,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     expected = {name for name in files if "__pycache__" not in name}
     expected |= {f"datadistiller/samples/{path.name}" for path in (ROOT / "samples").iterdir()}
     assert inside == expected
-    kinds = (".onnx", "/sql/messages.sql", "/migrations/0001_initial.sql", ".pdf")
+    kinds = (".weights", "/sql/messages.sql", "/migrations/0001_initial.sql", ".pdf")
     assert not [kind for kind in kinds if not any(name.endswith(kind) for name in inside)]
 
 

@@ -39,6 +39,7 @@ async def examine(
         outbox=parts.outbox,
         publisher=parts.publisher,
         index=parts.index,
+        engine=parts.embedder.engine,
         roles=pipeline.needed_roles(broker=parts.publisher is not None, index_inside=parts.settings.index_inside),
         data_dir=parts.settings.data_dir,
         worker_timeout_seconds=parts.settings.worker_timeout_seconds,

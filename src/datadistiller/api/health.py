@@ -37,12 +37,19 @@ async def get_health(parts: Parts, response: Response) -> schemas.Health:
         _objects(parts), _queue(parts), _database(parts), _index(parts)
     )
     components = {"database": database, "objects": objects, "index": index, "workers": working, "queue": queue}
+    engine = schemas.EmbeddingComponent(status="up", detail="", engine=parts.embedder.engine)
     down = [name for name, component in components.items() if component is not None and component.status == "down"]
     if down:
         response.status_code = 503
         response.headers["Retry-After"] = "2"
     return schemas.Health.model_validate(
-        {"status": "unhealthy" if down else "healthy", "version": datadistiller.__version__, "down": down} | components
+        {
+            "status": "unhealthy" if down else "healthy",
+            "version": datadistiller.__version__,
+            "down": down,
+            "embedding": engine,
+        }
+        | components
     )
 
 

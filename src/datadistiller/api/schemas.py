@@ -260,6 +260,12 @@ class WorkersComponent(Component):
     roles: dict[str, int] = Field(description="How many are alive, by role.", examples=[{"ingest": 1, "embed": 2}])
 
 
+class EmbeddingComponent(Component):
+    """What turns questions into vectors in this process; workers log theirs."""
+
+    engine: str = Field(description="The engine.", examples=["native (avx512-vnni)", "ONNX Runtime"])
+
+
 class Health(Body):
     """How the system is; with status 503 `down` names the parts that are not up."""
 
@@ -270,6 +276,7 @@ class Health(Body):
     objects: Component
     index: IndexComponent
     workers: WorkersComponent
+    embedding: EmbeddingComponent
     queue: Component | None = Field(description="The broker; null if messages go through none.")
 
 

@@ -9,6 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class Encoder(Protocol):
+    """An engine: token ids in, unit vectors out. Safe to call from several threads."""
+
+    @property
+    def name(self) -> str:
+        """What it is and what it computes with, for people."""
+        ...
+
+    def encode(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Vectors ``float32[len(texts), dim]`` of texts of one token up to the model's window. Releases the GIL."""
+        ...
+
+
 class Embedder(Protocol):
     """Turns texts into vectors of one model. Safe to call from several threads.
 
@@ -25,6 +38,11 @@ class Embedder(Protocol):
     @property
     def fingerprint(self) -> str:
         """Names the model exactly: weights hash, pooling, dimension, prefix. Vectors of two fingerprints never mix."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What computes, for people: both engines give vectors of the same fingerprint."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -45,6 +45,7 @@ class Card:
     dim: int
     window: int  # tokens, special ones included
     prefix: str  # put before every text
+    check: str = ""  # what the native engine's check of itself must give
 
     @property
     def fingerprint(self) -> str:
@@ -63,7 +64,7 @@ def read(folder: Path = BUNDLED) -> Card:
             for facts in (card["model"], card["tokenizer"])
         )
         numbers = (int(card["dim"]), int(card["window"]))
-        return Card(card["name"], model, tokenizer, card["pooling"], *numbers, card["prefix"])
+        return Card(card["name"], model, tokenizer, card["pooling"], *numbers, card["prefix"], card["check"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sentence = f"The embedding model in {folder} cannot be read: model.json is missing or damaged."
         raise errors.SetupError(sentence, hint=_HINT) from error

@@ -53,6 +53,7 @@ class Doctor:
     outbox: Outbox
     publisher: queueing.Publisher | None  # None without a broker
     index: IndexStatus
+    engine: str  # that turns questions into vectors here
     roles: Sequence[str]  # without a worker of which documents wait
     data_dir: Path
     worker_timeout_seconds: float
@@ -61,7 +62,7 @@ class Doctor:
     async def examine(self) -> list[Finding]:
         """All findings, the unfinished jobs last. A part that does not answer is a finding, never an exception."""
         state = await self.index.state()
-        findings = [self._disk(), self._index(state), *await self._objects(), *await self._broker()]
+        findings = [self._disk(), self._engine(), self._index(state), *await self._objects(), *await self._broker()]
         try:
             findings += await self._database(state)
             findings += await self._workers()
@@ -78,6 +79,11 @@ class Doctor:
         if free < self.min_free_disk_bytes:
             return Finding(Level.ERROR, "disk", sentence, "Uploads are refused until there is more room.")
         return Finding(Level.OK, "disk", sentence)
+
+    def _engine(self) -> Finding:
+        return Finding(
+            Level.OK, "embedding", f"Questions become vectors by {self.engine}; each worker logs its engine."
+        )
 
     def _index(self, state: IndexState) -> Finding:
         if state.error is not None:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datadistiller import indexing, objects, queueing
+from datadistiller import embedding, indexing, objects, queueing
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
 from datadistiller.store.api_keys import ApiKeys
@@ -53,6 +53,7 @@ class ApiParts:
     accept: Accept
     objects: objects.ObjectStore
     search_index: indexing.Index
+    embedder: embedding.Embedder
     search: Search
     ask: Ask
     index: IndexStatus
@@ -71,7 +72,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     settings, database = core.settings, core.database
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(settings))
-        embedder = await open_embedder()
+        embedder = await open_embedder(settings)
         model_id = await Models(database).activate(embedder.fingerprint, embedder.dim)
         index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
@@ -92,6 +93,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
             objects=store,
             search_index=index,
+            embedder=embedder,
             search=search,
             ask=Ask(search),
             index=status,

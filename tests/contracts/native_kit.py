@@ -1,0 +1,102 @@
+"""Small models with random weights, and what the tests of the native engine need to know of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from datadistiller import errors
+from datadistiller.embedding import weights
+from datadistiller.embedding.native import build
+from datadistiller.embedding.native.engine import KERNELS, Engine
+from datadistiller.embedding.weights import Shape
+
+
+def needed() -> None:
+    """Skips the test where the native engine has not been compiled or has no kernels for the processor."""
+    if not build.LIBRARY.exists():
+        pytest.skip("the native engine has not been compiled: no C++ compiler")
+    if not fast_kernels():
+        pytest.skip("the native engine has no kernels for this processor")
+
+
+def fast_kernels() -> list[str]:
+    """The kernels that this processor can run, but the plain ones."""
+    return [name for name in KERNELS if name != "reference" and runs(name)]
+
+
+def runs(kernels: str) -> bool:
+    """Whether this processor has them. A file that is none is looked at after that."""
+    try:
+        Engine(Path("nothing"), kernels)
+    except errors.SetupError as error:
+        return "kernels" not in error.message
+    return True
+
+
+def small_model(path: Path, shape: Shape, seed: int = 0) -> Path:
+    """A weights file of that shape, with random weights of about the sizes that trained ones have."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*dims: int, size: float) -> NDArray[np.float32]:
+        return rng.normal(0, size, dims).astype(np.float32)
+
+    words, scales = weights.quantized_rows(normal(shape.vocabulary, shape.dim, size=0.05))
+    parts: dict[str, Any] = {"words": words, "word_scales": scales}
+    parts["positions"] = normal(shape.positions, shape.dim, size=0.02)
+    for name, _, dims in weights.parts(shape):
+        if name.endswith(".gain"):
+            parts[name] = 1 + normal(*dims, size=0.1)
+        elif name.endswith("norm.bias"):
+            parts[name] = normal(*dims, size=0.1)
+    for n in range(shape.layers):
+        for name, inputs, outputs in (
+            ("attention_in", shape.dim, 3 * shape.dim),
+            ("attention_out", shape.dim, shape.dim),
+            ("inner", shape.dim, shape.inner),
+            ("outer", shape.inner, shape.dim),
+        ):
+            matrix = normal(outputs, inputs, size=1.5 * inputs**-0.5)
+            parts |= weights.packed_linear(f"{n}.{name}", matrix, normal(outputs, size=0.1))
+    weights.write(path, "random", shape, parts)
+    return path
+
+
+def plain_vectors(model: weights.Weights, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """What a model gives in full precision: the textbook's forward pass, activations never rounded."""
+    return np.array([_plain_vector(model, text) for text in texts])
+
+
+def _plain_vector(model: weights.Weights, text: Sequence[int]) -> NDArray[np.float64]:
+    from math import erf
+
+    shape, parts = model.shape, {name: part.astype(np.float64) for name, part in model.parts.items()}
+    error = np.vectorize(erf)
+
+    def norm(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+        centred = x - x.mean(1, keepdims=True)
+        unit = centred / np.sqrt((centred**2).mean(1, keepdims=True) + shape.epsilon)
+        return unit * parts[f"{name}.gain"] + parts[f"{name}.bias"]
+
+    def linear(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+        return (x @ model.matrix(name).astype(np.float64)) * parts[f"{name}.scales"] + parts[f"{name}.bias"]
+
+    x = parts["words"][list(text)] * parts["word_scales"][list(text), None] + parts["positions"][: len(text)]
+    x = norm(x, "norm")
+    for n in range(shape.layers):
+        heads = linear(x, f"{n}.attention_in").reshape(len(text), 3, shape.heads, -1).transpose(1, 2, 0, 3)
+        scores = heads[0] @ heads[1].transpose(0, 2, 1) * heads.shape[-1] ** -0.5
+        chances = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (chances / chances.sum(-1, keepdims=True)) @ heads[2]
+        x = norm(
+            x + linear(mixed.transpose(1, 0, 2).reshape(len(text), -1), f"{n}.attention_out"), f"{n}.attention_norm"
+        )
+        inner = linear(x, f"{n}.inner")
+        x = norm(x + linear(inner * 0.5 * (1 + error(inner * 0.5**0.5)), f"{n}.outer"), f"{n}.output_norm")
+    pooled = x.mean(0) if weights.POOLINGS[shape.pooling] == "mean" else x[0]
+    return pooled / np.linalg.norm(pooled)
