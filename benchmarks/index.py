@@ -51,7 +51,8 @@ class Material:
         random = np.random.default_rng(seed)
         points = self._centres[random.integers(0, 500, count)]
         points = points + random.standard_normal((count, DIM), dtype=np.float32)
-        return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
+        unit: NDArray[np.float16] = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
+        return unit
 
     def text(self, seed: int) -> str:
         """130 words."""

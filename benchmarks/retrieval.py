@@ -104,7 +104,8 @@ def embedded(name: str, embedder: Embedder, texts: Sequence[str]) -> NDArray[np.
         CACHE.mkdir(exist_ok=True)
         parts = [embedder.embed(texts[at : at + 512]) for at in range(0, len(texts), 512)]
         np.save(file, np.concatenate(parts).astype(np.float16))
-    return np.load(file)
+    vectors: NDArray[np.float16] = np.load(file)
+    return vectors
 
 
 @asynccontextmanager

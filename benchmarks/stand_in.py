@@ -36,6 +36,7 @@ class StandIn:
 
     def __init__(self, seconds: float) -> None:
         self.fingerprint, self.dim = adapters.model_in_use()
+        self.engine = "stand-in"
         self._seconds = seconds
         random = np.random.default_rng(0).standard_normal((VECTORS, self.dim), dtype=np.float32)
         self._vectors = random / np.linalg.norm(random, axis=1, keepdims=True)
@@ -44,7 +45,8 @@ class StandIn:
         """A vector that depends on nothing but the text."""
         if self._seconds:
             time.sleep(self._seconds)
-        return self._vectors[[zlib.crc32(text.encode()) % VECTORS for text in texts]]
+        found: NDArray[np.float32] = self._vectors[[zlib.crc32(text.encode()) % VECTORS for text in texts]]
+        return found
 
     def embed_question(self, text: str) -> NDArray[np.float32]:
         """The same for one."""
