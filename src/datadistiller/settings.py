@@ -122,7 +122,9 @@ class Settings(BaseSettings):
         description="What computes vectors: 'native' (compiled at installation), 'onnx' (ONNX Runtime), or 'auto': native where it can, else ONNX Runtime.",
     )
     embedding_threads: int = Field(
-        0, ge=0, description="Computing threads of an embedding worker; 0: an equal share of the cores for each worker."
+        0,
+        ge=0,
+        description="Computing threads of an embedding worker; 0: one, and under 'up' an equal share of the cores for each.",
     )
     parse_seconds: float = Field(300, gt=0, description="Longest a parser may work on one document, seconds.")
     page_seconds: float = Field(30, gt=0, description="Longest a parser may be silent (one page), seconds.")
@@ -202,9 +204,9 @@ class Settings(BaseSettings):
         return os.environ.get("WORKER_ID") or self.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
     @property
-    def computing_threads(self) -> int:
-        """Threads of an embedding worker."""
-        return self.embedding_threads or max(1, cores.allowed() // max(1, self.embed_workers))
+    def embedding_share(self) -> int:
+        """Computing threads of each embedding worker of ``up``."""
+        return self.embedding_threads or max(1, round(cores.allowed() / max(1, self.embed_workers)))
 
     @property
     def key_required(self) -> bool:

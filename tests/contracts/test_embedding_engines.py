@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from datadistiller import errors, wiring
 from datadistiller.embedding import artifact, onnx_graph, weights
-from datadistiller.embedding.native import build
+from datadistiller.embedding.native import build, selfcheck
 from datadistiller.embedding.native.embedder import NativeEmbedder
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.embedding.weights import Shape
@@ -97,6 +97,21 @@ async def test_without_the_library_onnx_runtime_takes_its_place(
         await wiring.open_embedder(Settings(embedding_engine="native"))
 
 
+@pytest.mark.parametrize("outcome", ["other bits", "not a number"])
+async def test_an_engine_that_computes_wrongly_here_is_not_used(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
+    native_kit.needed()
+
+    def computed(engine: object) -> str:
+        if outcome == "not a number":
+            raise errors.BrokenInvariant("A vector is not finite.")
+        return "0" * 64
+
+    monkeypatch.setattr(selfcheck, "digest", computed)
+    assert (await wiring.open_embedder(Settings())).engine == "ONNX Runtime"
+    with pytest.raises(errors.SetupError, match="does not compute here what it should"):
+        await wiring.open_embedder(Settings(embedding_engine="native"))
+
+
 async def test_the_setting_chooses_the_engine() -> None:
     native_kit.needed()
     names = {name: (await wiring.open_embedder(Settings(embedding_engine=name))).engine for name in ("auto", "native")}
@@ -104,8 +119,10 @@ async def test_the_setting_chooses_the_engine() -> None:
     assert (await wiring.open_embedder(Settings(embedding_engine="onnx"))).engine == "ONNX Runtime"
 
 
-def test_a_compiler_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "broken").write_text("#!/bin/sh\necho 'error: no space left' >&2; exit 1\n")
+@pytest.mark.parametrize("when", ["", '[ "${*#*avx512}" = "$*" ] && exec c++ "$@"'])
+def test_a_compiler_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, when: str) -> None:
+    """Also where it fails on one file only: that does not mean that it has never heard of the instructions."""
+    (tmp_path / "broken").write_text(f"#!/bin/sh\n{when}\necho 'error: no space left' >&2; exit 1\n")
     (tmp_path / "broken").chmod(0o755)
     monkeypatch.setenv("CXX", str(tmp_path / "broken"))
     with pytest.raises(build.CannotBuild, match="no space left"):

@@ -63,8 +63,8 @@ def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
 def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "allowed", lambda: 16)  # no machine has as many as each case needs
     assert Settings().embed_workers == 4
-    assert Settings().computing_threads == 4
-    assert Settings(embed_workers=16).computing_threads == 1
-    assert Settings(embed_workers=32).computing_threads == 1
-    assert Settings(embed_workers=0).computing_threads == 16
-    assert Settings(embedding_threads=3).computing_threads == 3
+    assert Settings().embedding_share == 4
+    assert Settings(embed_workers=6).embedding_share == 3
+    assert Settings(embed_workers=32).embedding_share == 1
+    assert Settings(embed_workers=0).embedding_share == 16
+    assert Settings(embedding_threads=3).embedding_share == 3

@@ -150,6 +150,13 @@ async def test_a_bad_text_costs_only_the_chunks_that_have_it() -> None:
     assert counted == {"computed": 1, "found": 1, "repeated": 0}
 
 
+async def test_a_bad_text_among_known_ones_costs_only_itself() -> None:
+    batch, texts = batch_of("known", "bad")
+    texts.known["known"] = np.zeros(2, "<f2")
+    outcomes = {o.delivery.message_id: o for o in await embed(texts, Lengths(ValueError("bad")))(batch)}
+    assert [type(outcomes[d.message_id]) for d in batch] == [Done, Failed]
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[objects.ObjectStore]:
     opened = LocalObjects(tmp_path)

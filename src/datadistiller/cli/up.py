@@ -166,6 +166,7 @@ def children(settings: Settings, metrics_dir: Path) -> list[ProcessSpec]:
     env = {
         **for_children(settings),
         "DATADISTILLER_DATA_DIR": str(settings.data_dir.resolve()),
+        "DATADISTILLER_EMBEDDING_THREADS": str(settings.embedding_share),
         "DATADISTILLER_HEALTH_PORT": "0",  # one port cannot be for all of them, and the API tells how they are
         telemetry.MULTIPROCESS_VARIABLE: str(metrics_dir.resolve()),
     }

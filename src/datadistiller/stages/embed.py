@@ -70,8 +70,6 @@ class Embed:
         try:
             vectors = await self._vectors(list(new))
         except Exception:
-            if len(new) == 1:
-                raise
             return [outcome for text, alike in new.items() for outcome in await self._embed_alone(alike, text)]
         return [done for alike, vector in zip(new.values(), vectors, strict=True) for done in self._done(alike, vector)]
 

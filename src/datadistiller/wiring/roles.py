@@ -74,7 +74,7 @@ async def _open_stage(
         case "embed":
             from datadistiller.stages.embed import Embed
 
-            embedder = await open_embedder(core.settings, core.settings.computing_threads)
+            embedder = await open_embedder(core.settings, core.settings.embedding_threads or 1)
             model_id = await Models(core.database).activate(embedder.fingerprint, embedder.dim)
             stage = Embed(Chunks(core.database), embedder, model_id, core.metrics.count_vectors)
             return stack.enter_context(closing(stage)), model_id

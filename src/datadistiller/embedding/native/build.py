@@ -60,10 +60,15 @@ def build(target: Path = LIBRARY) -> Path:
         linked = [cxx, *_LINKING, *map(str, objects), "-o", str(made)]
         if _run([*linked, *_STATIC]) and (complaint := _run(linked)):
             raise CannotBuild(f"The native engine could not be linked: {complaint}")
-        temporary = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copyfile(made, temporary)
-        temporary.replace(target)
+        _replace(target, made)
     return target
+
+
+def _replace(target: Path, made: Path) -> None:
+    """In one step, for those that load it at this moment; others may be doing the same."""
+    with tempfile.TemporaryDirectory(prefix=".engine-", dir=target.parent) as beside:
+        shutil.copyfile(made, Path(beside) / target.name)
+        (Path(beside) / target.name).replace(target)
 
 
 def compile_all(cxx: str, folder: Path, flags: Sequence[str]) -> list[Path]:
@@ -73,20 +78,25 @@ def compile_all(cxx: str, folder: Path, flags: Sequence[str]) -> list[Path]:
         target = folder / f"{path.stem}.o"
         return target, _run([cxx, *flags, *more, "-c", str(path), "-o", str(target)])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         others = [path for path in sorted(SOURCE.glob("*.cpp")) if path.stem not in (*KERNELS, "dispatch")]
         running = [pool.submit(compiled, path) for path in others]
         kernels = {
             name: pool.submit(compiled, SOURCE / f"{name}.cpp", *options) for name, (_, options) in KERNELS.items()
         }
-        missing = {name for name, run in kernels.items() if run.result()[1]}
+        missing = {name for name, run in kernels.items() if _unknown(run.result()[1])}
         if len(missing) == len(KERNELS):
             raise CannotBuild(f"The kernels could not be compiled: {kernels['kernels_avx2'].result()[1]}")
         running.append(pool.submit(compiled, SOURCE / "dispatch.cpp", *(f"-D{KERNELS[name][0]}" for name in missing)))
+        running += [run for name, run in kernels.items() if name not in missing]
         if complaints := [complaint for run in running if (complaint := run.result()[1])]:
             raise CannotBuild(f"The native engine could not be compiled: {complaints[0]}")
-        there = [run for name, run in kernels.items() if name not in missing]
-        return [run.result()[0] for run in running + there]
+        return [run.result()[0] for run in running]
+
+
+def _unknown(complaint: str) -> bool:
+    """Whether a compiler or assembler says that it does not know an instruction set; not that it was killed."""
+    return any(word in complaint.lower() for word in ("unrecognized", "unrecognised", "unknown", "no such instruction"))
 
 
 def _run(command: Sequence[str]) -> str:

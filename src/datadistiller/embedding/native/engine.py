@@ -54,7 +54,8 @@ class Engine:
                 said.value.decode(errors="replace"), hint="DATADISTILLER_EMBEDDING_ENGINE=onnx does without it."
             )
         self._handle = ctypes.c_void_p(handle)
-        weakref.finalize(self, self._library.dd_close, self._handle)
+        # Not at the interpreter's exit, when a thread may still be encoding.
+        weakref.finalize(self, self._library.dd_close, self._handle).atexit = False
         self.kernels: str = self._library.dd_kernels(self._handle).decode()
         numbers = (ctypes.c_int32 * _SHAPE_NUMBERS)()
         self._library.dd_shape(self._handle, numbers)
@@ -96,7 +97,10 @@ class Engine:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    hint = "Install a C++ compiler (g++), then datadistiller again; meanwhile ONNX Runtime takes its place."
+    hint = (
+        "Install a C++ compiler (g++) and run 'python -m datadistiller.embedding.native.build'; "
+        "meanwhile ONNX Runtime takes its place."
+    )
     if not path.exists():
         raise errors.SetupError("The native embedding engine has not been compiled.", hint=hint)
     try:
@@ -104,7 +108,7 @@ def _load(path: Path) -> ctypes.CDLL:
         library.dd_interface.restype = ctypes.c_int32
         current = library.dd_interface() == INTERFACE
     except (OSError, AttributeError) as error:
-        raise errors.SetupError("The native embedding engine cannot be loaded.", hint=hint) from error
+        raise errors.SetupError(f"The native embedding engine cannot be loaded ({error}).", hint=hint) from error
     if not current:
         raise errors.SetupError("The native embedding engine was compiled from other sources.", hint=hint)
     _declare(library)
