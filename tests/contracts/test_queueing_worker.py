@@ -188,6 +188,51 @@ async def test_what_a_worker_settled_and_a_fail_over_brought_back_is_done_again(
     assert bench.count("done") == 2
 
 
+async def test_what_comes_again_before_its_settlement_was_told_of_stays_with_who_has_it_now(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SURE_SECONDS", 0.05)
+    begun: list[Sequence[Delivery]] = []
+
+    async def slowly(*_: object) -> None:
+        await asyncio.sleep(1)
+
+    async def full_at_first(batch: Sequence[Delivery]) -> list[Outcome]:
+        begun.append(batch)
+        if len(begun) == 1:
+            raise errors.CapacityError("full", retry_after=0.1)
+        await asyncio.sleep(5)
+        return await well(batch)
+
+    monkeypatch.setattr(Notifier, "notify", slowly)
+    await seed.chunked(bench.database, 1)
+    async with bench.working(full_at_first):
+        await bench.until_empty()
+    assert len(begun) == 2 and bench.count("cancelled") == 0 and bench.count("done") == 1
+
+
+async def test_what_can_never_be_settled_is_left_to_the_end_of_its_lease(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given back at once it would be worked on again and again, and never cost a crash."""
+    monkeypatch.setattr(worker, "SURE_SECONDS", 0.05)
+    begun: list[Sequence[Delivery]] = []
+
+    async def refused(*_: object) -> None:
+        raise errors.BrokenInvariant("The database refuses it.")
+
+    async def seen(batch: Sequence[Delivery]) -> list[Outcome]:
+        begun.append(batch)
+        return await well(batch)
+
+    await seed.chunked(bench.database, 1)
+    monkeypatch.setattr(Messages, "settle", refused)
+    async with bench.working(seen):
+        await asyncio.sleep(3)  # thirty looks
+    assert len(begun) == 1
+    assert [row["lease_boot"] for row in await seed.messages_left(bench.database)] == [bench.boot]
+
+
 @pytest.mark.parametrize("error", [errors.Unavailable("down", retry_after=60), OSError(28, "No space left on device")])
 async def test_a_lack_of_capacity_parks_without_charge(bench: Bench, error: Exception) -> None:
     async def full(batch: Sequence[Delivery]) -> list[Outcome]:

@@ -205,7 +205,7 @@ async def test_a_lost_lease_and_a_drain_cost_nothing(kit: Kit) -> None:
 async def test_what_a_process_holds_without_knowing_is_abandoned(kit: Kit) -> None:
     await chunks_of(kit, ["a", "b"])
     known, lost = await kit.claim(CHUNK_TOPIC)
-    await kit.messages.abandon(CHUNK_TOPIC, kit.boot, [known.message_id])
+    await kit.messages.abandon(CHUNK_TOPIC, kit.boot, [known.token])
     assert [(d.message_id, d.crashes) for d in await kit.claim(CHUNK_TOPIC)] == [(lost.message_id, 0)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from datadistiller import errors, pipeline
-from datadistiller.messages import Done, Failed, Outcome
+from datadistiller.messages import Delivery, Done, Failed, Outcome
 from datadistiller.runtime import telemetry
 from datadistiller.store import signals
 from datadistiller.store.messages import Limits, Messages, Settled
@@ -44,21 +44,23 @@ class Settlement:
         self._metrics = metrics
         self._alive = alive
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Gives each outcome its fate. What cannot be settled keeps its lease and comes back when that ends."""
-        mine = [o for o in outcomes if not (isinstance(o, Failed) and isinstance(o.error, errors.LeaseLost))]
-        self._count("lost", len(outcomes) - len(mine))
+    async def settle(self, outcomes: Sequence[Outcome]) -> list[Delivery]:
+        """Gives each outcome its fate. Returns those without: they keep their leases and come back when those end."""
+        lost = [o.delivery for o in outcomes if _is_lost(o)]
+        mine = [o for o in outcomes if not _is_lost(o)]
+        self._count("lost", len(lost))
         if not mine:
-            return
+            return lost
         try:
             settled = await self._persist(mine)
         except errors.LeaseLost:
             self._count("lost", len(mine))
+            return [o.delivery for o in outcomes]
         except Exception as error:
-            await self._settle_apart(mine, error)
-        else:
-            self._report(mine, frozenset(settled.refused))
-            await self._announce(settled)
+            return lost + await self._settle_apart(mine, error)
+        self._report(mine, frozenset(settled.refused))
+        await self._announce(settled)
+        return lost
 
     async def _persist(self, outcomes: Sequence[Outcome]) -> Settled:
         """Tries until the database answers. Repeating it is safe: what is settled already is refused."""
@@ -72,14 +74,15 @@ class Settlement:
             pause = min(LONGEST_PAUSE, pause * 2)
         raise errors.LeaseLost
 
-    async def _settle_apart(self, outcomes: Sequence[Outcome], error: Exception) -> None:
+    async def _settle_apart(self, outcomes: Sequence[Outcome], error: Exception) -> list[Delivery]:
         """Something in these results cannot be written: finds out which, and fails only that."""
         structlog.get_logger().error("settle_refused", stage=self._spec.name, messages=len(outcomes), exc_info=error)
         if len(outcomes) > 1:
-            for outcome in outcomes:
-                await self.settle([outcome])
-        elif isinstance(outcomes[0], Done):
-            await self.settle([Failed(outcomes[0].delivery, as_failure(error, self._spec.name))])
+            return [delivery for outcome in outcomes for delivery in await self.settle([outcome])]
+        [outcome] = outcomes
+        if isinstance(outcome, Done):
+            return await self.settle([Failed(outcome.delivery, as_failure(error, self._spec.name))])
+        return [outcome.delivery]
 
     async def _announce(self, settled: Settled) -> None:
         await self._notifier.notify(signals.WORK, settled.next_topics)
@@ -112,6 +115,10 @@ class Settlement:
     def _count(self, outcome: str, number: int) -> None:
         if number:
             self._metrics.attempts.labels(self._spec.name, outcome).inc(number)
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and isinstance(outcome.error, errors.LeaseLost)
 
 
 def as_failure(error: Exception, stage: str) -> errors.DataDistillerError:

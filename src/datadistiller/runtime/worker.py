@@ -68,7 +68,8 @@ class Worker:
         self._drain_seconds = drain_seconds
         self._taking = asyncio.Lock()
         self._sure_until = 0.0
-        self._held: dict[int, Delivery] = {}
+        self._held: dict[UUID, Delivery] = {}  # by token: a message that is settled may be begun again at once
+        self._left: dict[UUID, float] = {}  # tokens of what has no fate, until when
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; then finishes what it holds, and gives back what it cannot finish in time."""
@@ -107,7 +108,7 @@ class Worker:
                 return ()
             try:
                 if time.monotonic() >= self._sure_until:
-                    await self._messages.abandon(self.spec.topic, self._boot, list(self._held))
+                    await self._messages.abandon(self.spec.topic, self._boot, self._known())
                     self._sure_until = time.monotonic() + SURE_SECONDS
                 batch = await self._source.take(self.spec.batch, POLL_SECONDS)
             except errors.Unavailable as error:
@@ -115,8 +116,14 @@ class Worker:
                 structlog.get_logger().warning("no_work_without_database", stage=self.spec.name, reason=error.message)
                 await asyncio.sleep(AWAY_SECONDS)
                 return ()
-            self._held.update({delivery.message_id: delivery for delivery in batch})
+            self._held.update({delivery.token: delivery for delivery in batch})
             return batch
+
+    def _known(self) -> list[UUID]:
+        """The leases that this process knows of: what it works on, and what it leaves to the end of its lease."""
+        now = time.monotonic()
+        self._left = {token: until for token, until in self._left.items() if until > now}
+        return [*self._held, *self._left]
 
     async def _carry(self, batch: Sequence[Delivery]) -> None:
         """Carries a batch to its fate."""
@@ -125,7 +132,9 @@ class Worker:
             fields |= {"job_id": str(batch[0].job_id), "message_id": str(batch[0].message_id)}
         with structlog.contextvars.bound_contextvars(**fields):
             outcomes = await self._work(batch)
-            await self._settlement.settle(outcomes)
+            left = await self._settlement.settle(outcomes)
+        # They must cost a crash in the end: freed now, they would come again without end.
+        self._left.update({delivery.token: time.monotonic() + self.spec.seconds for delivery in left})
         self._forget(batch)
 
     async def _work(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
@@ -177,4 +186,4 @@ class Worker:
 
     def _forget(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
-            self._held.pop(delivery.message_id, None)
+            self._held.pop(delivery.token, None)

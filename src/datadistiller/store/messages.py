@@ -100,7 +100,7 @@ class Messages:
         return Begun(begun, frozenset(row["id"] for row in rows if row["lease_token"] is None))
 
     async def overdue(self, topic: str, seconds: float, limit: int) -> list[int]:
-        """Ids of messages that have been due, and published if they are, for ``seconds`` and that nobody has begun."""
+        """Ids of messages that have been due for ``seconds`` and that nobody has begun, the most urgent first."""
         values = {"topic": topic, "seconds": float(seconds), "limit": limit}
         async with self._db.connection() as conn:
             rows = await (await conn.execute(self._sql["overdue"], values)).fetchall()
@@ -139,8 +139,8 @@ class Messages:
             async with self._db.connection() as conn:
                 await conn.execute(self._sql["free"], _keys(deliveries))
 
-    async def abandon(self, topic: str, boot: UUID, keep: Sequence[int]) -> None:
-        """Frees, uncharged, what this process holds of a topic without knowing; it knows of ``keep``."""
+    async def abandon(self, topic: str, boot: UUID, keep: Sequence[UUID]) -> None:
+        """Frees, uncharged, what this process holds of a topic without knowing; it knows of the leases ``keep``."""
         async with self._db.connection() as conn:
             await conn.execute(self._sql["abandon"], {"topic": topic, "boot": boot, "keep": list(keep)})
 

@@ -91,10 +91,10 @@ FROM messages m LEFT JOIN begun USING (id)
 WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL AND m.topic || '' = %(topic)s AND m.available_at <= now();
 
 -- name: overdue
--- What has been due for so long and nobody works on, though it was published or could have been: the most urgent first.
+-- What has been due for so long and nobody works on: the most urgent first. When it was last published does not count: a
+-- relay that tries in vain marks it again and again.
 SELECT id FROM messages
 WHERE topic = %(topic)s AND lease_token IS NULL AND available_at <= now() - make_interval(secs => %(seconds)s)
-  AND (published_at IS NULL OR published_at <= now() - make_interval(secs => %(seconds)s))
 ORDER BY lane, available_at, id LIMIT %(limit)s;
 
 -- name: lock_jobs
@@ -194,7 +194,7 @@ SELECT finish_jobs(%(jobs)s) AS job_id;
 -- the primary. Never waits.
 WITH unknown AS MATERIALIZED (
     SELECT id FROM messages
-    WHERE lease_token IS NOT NULL AND topic = %(topic)s AND lease_boot = %(boot)s AND NOT id = ANY(%(keep)s)
+    WHERE lease_token IS NOT NULL AND topic = %(topic)s AND lease_boot = %(boot)s AND NOT lease_token = ANY(%(keep)s::uuid[])
     FOR UPDATE SKIP LOCKED
 )
 UPDATE messages m SET lease_token = NULL, lease_boot = NULL, lease_until = NULL, published_at = NULL,
