@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from benchmarks.harness import DATA
 from datadistiller import errors, wiring
 from datadistiller.embedding import artifact, onnx_graph, weights
 from datadistiller.embedding.native import build, selfcheck
@@ -52,9 +52,9 @@ def test_the_engines_agree_on_tiny_odd_and_long_texts(engines: tuple[NativeEmbed
 
 
 def test_the_engines_agree_on_the_collections(engines: tuple[NativeEmbedder, OnnxEmbedder]) -> None:
-    folder = Path(os.environ.get("DATADISTILLER_DATA", "nowhere")) / "retrieval"
+    folder = DATA / "retrieval"
     if not folder.is_dir():
-        pytest.skip("DATADISTILLER_DATA names no evaluation data")
+        pytest.skip(f"the evaluation data is not at {DATA} (set DATADISTILLER_DATA)")
     choose, texts = random.Random(5), []
     for name in COLLECTIONS:
         lines = (folder / name / "corpus.jsonl").read_text("utf-8").splitlines()
