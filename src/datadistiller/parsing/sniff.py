@@ -231,7 +231,7 @@ def _sniff_text(text: bytes, extension: str, whole: bool) -> str:
         return _open_document(flat[1]) if flat else formats.XML
     if _MAILBOX.match(text) and known != formats.EMAIL:
         return formats.MBOX
-    if known in ("", formats.TEXT):
+    if known in ("", formats.TEXT, formats.RTF) or known in _IN_OLE:  # .dot, .pot, .xls, .doc name texts as well
         return _sniff_plain(text, whole)
     return known  # text under the name of a binary type: its parser says that it is none
 
