@@ -108,8 +108,9 @@ class TestMailbox:
 
     def test_from_in_a_sentence_begins_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "a.mbox"
-        path.write_text("From a@b Mon Jan  6 10:00:00 2025\n\nHello\nFrom here in 2025 on\n\nFrom me\n")
-        assert [page.text for page in parse(path, formats.MBOX)[1]] == ["Hello\nFrom here in 2025 on\n\nFrom me"]
+        body = "Hello\nFrom here in 2025 on\n\nFrom January to June 2019 we sold ducks.\n\nFrom me"
+        path.write_text(f"From a@b Mon Jan  6 10:00:00 2025\n\n{body}\n")
+        assert [page.text for page in parse(path, formats.MBOX)[1]] == [body]
 
     def test_a_message_that_cannot_be_read_costs_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "a.mbox"

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, email, formats, limits
+from datadistiller.parsing import Header, email, formats, limits, sniff
 
-#: Python's own ``mailbox`` module takes every line that begins with "From " for a new message.
-_POSTMARK = re.compile(rb"From \S.{0,250}\d{4}.{0,50}\r?\n?\Z")
 _QUOTED = re.compile(rb"^>(>*From )", re.M)
 _MAX_LINE = 1 << 20
 
@@ -23,7 +21,7 @@ def _messages(path: Path) -> Iterator[bytes | None]:
     blank = True  # a postmark stands at the beginning or behind an empty line
     with path.open("rb") as file:
         while line := file.readline(_MAX_LINE):
-            if blank and _POSTMARK.match(line):
+            if blank and sniff.POSTMARK.match(line):
                 if lines is not None:
                     yield _joined(lines, size)
                 lines, size = [], 0
