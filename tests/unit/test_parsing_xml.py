@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistiller import errors
-from datadistiller.parsing import formats, limits, xml
+from datadistiller.parsing import formats, limits, sniff, xml
 from tests.fixtures import files
 from tests.unit.test_parsing_binary import blocks_of, parse
 
@@ -111,6 +111,31 @@ class TestMailbox:
         body = "Hello\nFrom here in 2025 on\n\nFrom January to June 2019 we sold ducks.\n\nFrom me"
         path.write_text(f"From a@b Mon Jan  6 10:00:00 2025\n\n{body}\n")
         assert [page.text for page in parse(path, formats.MBOX)[1]] == [body]
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+    def test_encodings(self, tmp_path: Path, encoding: str) -> None:
+        path = tmp_path / "a.mbox"
+        path.write_bytes(f"{files.MBOX}\nPõhi\u0a0a.\n".encode(encoding))
+        assert sniff.sniff(path.read_bytes(), "a.txt") == formats.MBOX
+        _, pages = parse(path, formats.MBOX)
+        assert [page.label for page in pages] == ["Of Ducks", "Of Geese"]
+        assert pages[1].text == "Of Geese\n\nGeese graze.\n\nPõhi\u0a0a."
+
+    @pytest.mark.parametrize(
+        ("before", "page"),
+        [
+            ("Exported by a program\nin 2025.\n", ("", "Exported by a program\nin 2025.")),
+            ("Subject: Cut\n\nIts postmark is lost.\n\n", ("Cut", "Cut\n\nIts postmark is lost.")),
+        ],
+    )
+    def test_what_stands_before_the_first_message_is_kept(
+        self, tmp_path: Path, before: str, page: tuple[str, str]
+    ) -> None:
+        path = tmp_path / "a.mbox"
+        path.write_text(f"\n{before}{files.MBOX}")
+        _, pages = parse(path, formats.MBOX)
+        assert (pages[0].label, pages[0].text) == page
+        assert [page.label for page in pages[1:]] == ["Of Ducks", "Of Geese"]
 
     def test_a_message_that_cannot_be_read_costs_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "a.mbox"
