@@ -54,6 +54,34 @@ def test_shapes(body: str, blocks: list[tuple[str, int, str]]) -> None:
     assert shown(body) == blocks
 
 
+def test_rows_stand_where_they_are_in_the_file() -> None:
+    def row(cells: str) -> str:
+        return f"<row>{''.join(f'<td>{cell}</td>' for cell in cells)}</row>"
+
+    body = f"<p>first</p>{row('ab')}<p>then</p>{row('cd')}{row('ef')}<g><x>1</x><y>2</y></g>{row('gh')}<p>last</p>"
+    assert shown(body) == [
+        ("paragraph", 0, "first"), ("table", 0, "a | b"), ("paragraph", 0, "then"), ("table", 0, "c | d\nc: e; d: f"),
+        ("paragraph", 0, "x: 1\ny: 2"), ("table", 0, "g | h"), ("paragraph", 0, "last"),
+    ]  # fmt: skip
+    assert shown(f"{row('ab')}<row><td>c</td><note>n</note></row>")[0] == ("table", 0, "a | b")
+    assert shown(f"<table><thead>{row('ab')}</thead><tbody>{row('cd')}</tbody></table><p>end</p>") == [
+        ("table", 0, "a | b\na: c; b: d"), ("paragraph", 0, "end"),
+    ]  # fmt: skip
+
+
+def test_literal_text_stays_as_it_is() -> None:
+    assert shown("<title><![CDATA[Q & A <b> &amp; R&D]]></title>") == [("heading", 1, "Q & A <b> &amp; R&D")]
+    assert shown("<!-- <![CDATA[ & --><n>R&D</n>") == [("paragraph", 0, "n: R&D")]
+    with pytest.raises(errors.DamagedDocument):
+        xml.convert("<a>" + "<![CDATA[ & " * 100_000)
+
+
+def test_only_workbooks_have_styles_that_are_not_shown() -> None:
+    styles = "<Styles><Style>Baroque</Style></Styles>"
+    assert shown(styles) == [("paragraph", 0, "style: Baroque")]
+    assert not xml.convert(f"<Workbook>{styles}</Workbook>")[1].build(1).text
+
+
 def test_encodings(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     for encoding in ("koi8-r", "shift_jis", "utf-16"):
