@@ -150,8 +150,8 @@ def _sniff_ole(head: bytes, extension: str) -> str:
     named = claimed.media_type if claimed else ""
     if _ENCRYPTED_PACKAGE in head:
         return named if named in (formats.DOCX, formats.PPTX, formats.XLSX) else formats.DOCX
-    places = {media_type: head.find(name.encode("utf-16-le")) for name, media_type in reversed(_OLE_STREAMS)}
-    found = sorted((place, media_type) for media_type, place in places.items() if place >= 0)
+    places = [(head.find(name.encode("utf-16-le")), media_type) for name, media_type in _OLE_STREAMS]
+    found = sorted((place, media_type) for place, media_type in places if place >= 0)
     if named in _IN_OLE and (not found or named in [media_type for _, media_type in found]):
         return named
     if found:
