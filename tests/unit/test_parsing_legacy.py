@@ -82,6 +82,13 @@ class TestExcel:
             ("Lakes", "Ducks swim in ponds."),
         ]
 
+    def test_a_sheet_that_cannot_be_read_costs_itself(self, tmp_path: Path) -> None:
+        cut_off = struct.pack("<HHH", 0x203, 2, 0)  # a number without its value
+        path = legacy.xls(tmp_path / "a.xls", {"Ponds": cut_off, "Lakes": legacy.SHEETS["Lakes"]})
+        _, pages = parse(path, formats.XLS)
+        assert pages[0].problem is not None and pages[0].problem.code == "damaged"
+        assert pages[1].text == "Ducks swim in ponds."
+
     def test_encrypted(self, tmp_path: Path) -> None:
         path = legacy.xls(tmp_path / "a.xls", before=struct.pack("<HHHHHI", 0x2F, 6, 1, 1, 1, 0)[:10])
         with pytest.raises(errors.EncryptedDocument):
