@@ -51,6 +51,14 @@ class TestWord:
         path = legacy.doc(tmp_path / "a.doc", [(text + "\r", legacy.NORMAL), ("end\r", legacy.HEADING)])
         assert blocks_of(parse(path, formats.DOC)[1][0])[0][2] == seen
 
+    def test_a_field_of_several_paragraphs(self, tmp_path: Path) -> None:
+        lines = [
+            '\x13 TOC \\o "1-3" \x14\x13 HYPERLINK \\l "a" \x14Ponds\t\x13 PAGEREF a \x143\x15\x15\r',
+            "Lakes\t5\x15\r",
+        ]
+        path = legacy.doc(tmp_path / "a.doc", [(line, legacy.NORMAL) for line in lines])
+        assert parse(path, formats.DOC)[1][0].text == "Ponds\t3\n\nLakes\t5"
+
     def test_word_95(self, tmp_path: Path) -> None:
         path = legacy.old_doc(tmp_path / "a.doc", "Café\rKind\x07Weight\x07\x07Teal\x07300 g\x07\x07end\r")
         assert parse(path, formats.DOC)[1][0].text == "Café\n\nKind | Weight\nKind: Teal; Weight: 300 g\n\nend"
@@ -73,6 +81,13 @@ class TestExcel:
             ("Ponds", "Of Ducks\n\nKind | Seen\nKind: Teal; Seen: 2023-03-15\nKind: Share; Seen: 12.5%"),
             ("Lakes", "Ducks swim in ponds."),
         ]
+
+    def test_a_sheet_that_cannot_be_read_costs_itself(self, tmp_path: Path) -> None:
+        cut_off = struct.pack("<HHH", 0x203, 2, 0)  # a number without its value
+        path = legacy.xls(tmp_path / "a.xls", {"Ponds": cut_off, "Lakes": legacy.SHEETS["Lakes"]})
+        _, pages = parse(path, formats.XLS)
+        assert pages[0].problem is not None and pages[0].problem.code == "damaged"
+        assert pages[1].text == "Ducks swim in ponds."
 
     def test_encrypted(self, tmp_path: Path) -> None:
         path = legacy.xls(tmp_path / "a.xls", before=struct.pack("<HHHHHI", 0x2F, 6, 1, 1, 1, 0)[:10])

@@ -53,6 +53,30 @@ def test_what_is_not_shown_is_left_out(tmp_path: Path) -> None:
     assert pages[0].text == "one    two\tthree\n\nboxed"
 
 
+@pytest.mark.parametrize("media_type", [formats.ODT, formats.ODP])
+def test_notes_in_tables_stand_at_the_end(tmp_path: Path, media_type: str) -> None:
+    note = (
+        "<text:note text:note-class='endnote'><text:note-citation>i</text:note-citation><text:note-body>"
+        "<text:p>Mostly.</text:p></text:note-body></text:note>"
+    )
+    comment = "<office:annotation><text:p>seen</text:p></office:annotation>"
+    row = "".join(
+        f"<table:table-cell><text:p>{text}</text:p></table:table-cell>" for text in (f"Teal{note}", f"{comment}300 g")
+    )
+    table = f"<table:table><table:table-row>{row}</table:table-row></table:table>"
+    body = f"<draw:page><draw:frame>{table}</draw:frame></draw:page>" if media_type == formats.ODP else table
+    _, pages = parse(opendocument.make(tmp_path / "a", media_type, body), media_type)
+    assert [block[2] for block in blocks_of(pages[0])] == ["Teal | 300 g", "Endnote i: Mostly.", "Comment: seen"]
+
+
+def test_the_field_of_the_title_is_text_and_the_title_of_a_drawing_is_none(tmp_path: Path) -> None:
+    svg = "xmlns:svg='urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0'"
+    drawing = f"<text:a><svg:title {svg}>Pond</svg:title><svg:desc {svg}>blue</svg:desc></text:a>"
+    body = f"<text:p>Title: <text:title>Of Ducks</text:title>{drawing}, by Ann</text:p>"
+    _, pages = parse(opendocument.make(tmp_path / "a.odt", formats.ODT, body), formats.ODT)
+    assert pages[0].text == "Title: Of Ducks, by Ann"
+
+
 def test_running_headers_stand_at_the_end_once(tmp_path: Path) -> None:
     page = "<header xmlns='x'><p>Confidential</p></header><footer xmlns='x'><p>7</p></footer>"
     styles = f"<styles>{page}{page}</styles>"

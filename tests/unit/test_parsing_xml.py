@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistiller import errors
-from datadistiller.parsing import formats, limits, xml
+from datadistiller.parsing import formats, limits, sniff, xml
 from tests.fixtures import files
 from tests.unit.test_parsing_binary import blocks_of, parse
 
@@ -52,6 +52,34 @@ def shown(body: str) -> list[tuple[str, int, str]]:
 )
 def test_shapes(body: str, blocks: list[tuple[str, int, str]]) -> None:
     assert shown(body) == blocks
+
+
+def test_rows_stand_where_they_are_in_the_file() -> None:
+    def row(cells: str) -> str:
+        return f"<row>{''.join(f'<td>{cell}</td>' for cell in cells)}</row>"
+
+    body = f"<p>first</p>{row('ab')}<p>then</p>{row('cd')}{row('ef')}<g><x>1</x><y>2</y></g>{row('gh')}<p>last</p>"
+    assert shown(body) == [
+        ("paragraph", 0, "first"), ("table", 0, "a | b"), ("paragraph", 0, "then"), ("table", 0, "c | d\nc: e; d: f"),
+        ("paragraph", 0, "x: 1\ny: 2"), ("table", 0, "g | h"), ("paragraph", 0, "last"),
+    ]  # fmt: skip
+    assert shown(f"{row('ab')}<row><td>c</td><note>n</note></row>")[0] == ("table", 0, "a | b")
+    assert shown(f"<table><thead>{row('ab')}</thead><tbody>{row('cd')}</tbody></table><p>end</p>") == [
+        ("table", 0, "a | b\na: c; b: d"), ("paragraph", 0, "end"),
+    ]  # fmt: skip
+
+
+def test_literal_text_stays_as_it_is() -> None:
+    assert shown("<title><![CDATA[Q & A <b> &amp; R&D]]></title>") == [("heading", 1, "Q & A <b> &amp; R&D")]
+    assert shown("<!-- <![CDATA[ & --><n>R&D</n>") == [("paragraph", 0, "n: R&D")]
+    with pytest.raises(errors.DamagedDocument):
+        xml.convert("<a>" + "<![CDATA[ & " * 100_000)
+
+
+def test_only_workbooks_have_styles_that_are_not_shown() -> None:
+    styles = "<Styles><Style>Baroque</Style></Styles>"
+    assert shown(styles) == [("paragraph", 0, "style: Baroque")]
+    assert not xml.convert(f"<Workbook>{styles}</Workbook>")[1].build(1).text
 
 
 def test_encodings(tmp_path: Path) -> None:
@@ -108,8 +136,34 @@ class TestMailbox:
 
     def test_from_in_a_sentence_begins_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "a.mbox"
-        path.write_text("From a@b Mon Jan  6 10:00:00 2025\n\nHello\nFrom here in 2025 on\n\nFrom me\n")
-        assert [page.text for page in parse(path, formats.MBOX)[1]] == ["Hello\nFrom here in 2025 on\n\nFrom me"]
+        body = "Hello\nFrom here in 2025 on\n\nFrom January to June 2019 we sold ducks.\n\nFrom me"
+        path.write_text(f"From a@b Mon Jan  6 10:00:00 2025\n\n{body}\n")
+        assert [page.text for page in parse(path, formats.MBOX)[1]] == [body]
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+    def test_encodings(self, tmp_path: Path, encoding: str) -> None:
+        path = tmp_path / "a.mbox"
+        path.write_bytes(f"{files.MBOX}\nPõhi\u0a0a.\n".encode(encoding))
+        assert sniff.sniff(path.read_bytes(), "a.txt") == formats.MBOX
+        _, pages = parse(path, formats.MBOX)
+        assert [page.label for page in pages] == ["Of Ducks", "Of Geese"]
+        assert pages[1].text == "Of Geese\n\nGeese graze.\n\nPõhi\u0a0a."
+
+    @pytest.mark.parametrize(
+        ("before", "page"),
+        [
+            ("Exported by a program\nin 2025.\n", ("", "Exported by a program\nin 2025.")),
+            ("Subject: Cut\n\nIts postmark is lost.\n\n", ("Cut", "Cut\n\nIts postmark is lost.")),
+        ],
+    )
+    def test_what_stands_before_the_first_message_is_kept(
+        self, tmp_path: Path, before: str, page: tuple[str, str]
+    ) -> None:
+        path = tmp_path / "a.mbox"
+        path.write_text(f"\n{before}{files.MBOX}")
+        _, pages = parse(path, formats.MBOX)
+        assert (pages[0].label, pages[0].text) == page
+        assert [page.label for page in pages[1:]] == ["Of Ducks", "Of Geese"]
 
     def test_a_message_that_cannot_be_read_costs_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "a.mbox"

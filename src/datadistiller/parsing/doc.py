@@ -18,6 +18,8 @@ _PARAGRAPH = re.compile("[^\r\x07\x0c]*[\r\x07\x0c]?")
 #: Field code up to its result; then the end of a field. Codes nest, so they are taken off from the inside out.
 _FIELD = re.compile("\x13[^\x13\x14\x15]*(?:\x14([^\x13\x14\x15]*))?\x15")
 _FIELD_DEPTH = 50
+#: A code whose result goes on in other paragraphs, as that of a table of contents does.
+_OPEN_CODE = re.compile("\x13[^\x13\x14\x15]*\x14")
 #: What an equation field writes over other text (phonetic guides of Japanese) has no result; its last argument is it.
 _EQUATION = re.compile(r"\s*EQ\b.*,([^,()]+)\)\s*$", re.S)
 _MARKS = dict.fromkeys(map(ord, "\x01\x02\x03\x04\x05\x06\x08\x10\x11\x12\x13\x14\x15\x1f"), "") | {
@@ -31,7 +33,7 @@ def shown(text: str) -> str:
         text, found = _FIELD.subn(_result, text)
         if not found:
             break
-    return text.translate(_MARKS)
+    return _OPEN_CODE.sub("", text).translate(_MARKS)
 
 
 def _result(field: re.Match[str]) -> str:

@@ -123,7 +123,8 @@ FORMATS = (
     ),
     Format(
         MBOX, "mailbox", (".mbox",), "message", True,
-        "every message as an e-mail message is", "what is in attachments; encrypted messages fail alone",
+        "every message as an e-mail message is, and what stands before the first",
+        "what is in attachments; encrypted messages fail alone",
     ),
     Format(
         DOC, "Word 97-2003 document", (".doc", ".dot"), "", False,

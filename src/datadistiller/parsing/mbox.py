@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, email, formats, limits
+from datadistiller.parsing import Header, decoding, email, formats, limits, sniff
 
-#: Python's own ``mailbox`` module takes every line that begins with "From " for a new message.
-_POSTMARK = re.compile(rb"From \S.{0,250}\d{4}.{0,50}\r?\n?\Z")
 _QUOTED = re.compile(rb"^>(>*From )", re.M)
+_HEADER = re.compile(rb"[\x21-\x39\x3b-\x7e]+:")
 _MAX_LINE = 1 << 20
 
 
-def _messages(path: Path) -> Iterator[bytes | None]:
-    """The messages without their postmarks, one in memory at a time; None for one that is too large."""
-    lines: list[bytes] | None = None
-    size = 0
-    blank = True  # a postmark stands at the beginning or behind an empty line
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a mailbox, in UTF-8 where the file is UTF-16 or UTF-32."""
     with path.open("rb") as file:
-        while line := file.readline(_MAX_LINE):
-            if blank and _POSTMARK.match(line):
-                if lines is not None:
-                    yield _joined(lines, size)
-                lines, size = [], 0
-            elif lines is not None:
-                size += len(line)
-                if size <= limits.MAX_MESSAGE_BYTES:
-                    lines.append(line)
-                else:
-                    lines.clear()
-            blank = not line.strip()
-    if lines is not None:
+        head = file.read(sniff.HEAD_BYTES)
+        encoding = decoding.wide(head)
+        marked = head.startswith(codecs.BOM_UTF8)
+        file.seek(len(codecs.BOM_UTF8) if marked else 0)
+        if encoding and not marked:  # a message has its own encoding: only what is wide as a whole is decoded here
+            with io.TextIOWrapper(file, encoding, "replace", newline="\n") as text:
+                while words := text.readline(_MAX_LINE):
+                    yield words.encode("utf-8", "replace")
+        else:
+            while line := file.readline(_MAX_LINE):
+                yield line
+
+
+def _messages(path: Path) -> Iterator[bytes | None]:
+    """The messages without their postmarks, one in memory at a time; None for one that is too large.
+
+    What stands before the first postmark is a message as well; without any postmark there is none.
+    """
+    lines: list[bytes] = []
+    size = 0
+    begun = False
+    blank = True  # a postmark stands at the beginning or behind an empty line
+    for line in _lines(path):
+        if (blank or not begun) and sniff.POSTMARK.match(line):
+            if begun:
+                yield _joined(lines, size)
+            elif size:
+                yield _joined(lines if lines and _HEADER.match(lines[0]) else [b"\n", *lines], size)
+            lines, size, begun = [], 0, True
+        elif begun or size or line.strip():
+            size += len(line)
+            if size <= limits.MAX_MESSAGE_BYTES:
+                lines.append(line)
+            else:
+                lines.clear()
+        blank = not line.strip()
+    if begun:
         yield _joined(lines, size)
 
 

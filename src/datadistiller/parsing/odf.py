@@ -17,7 +17,7 @@ MAX_COLUMNS = 16_384
 
 #: Contents that are not shown where they stand, or hold no text.
 _UNSEEN_NAMES = (
-    "tracked-changes forms ruby-text script event-listeners desc title image object object-ole plugin note-citation"
+    "tracked-changes forms ruby-text script event-listeners image object object-ole plugin note-citation"
     " sequence-decls variable-decls user-field-decls settings page-thumbnail"
 )
 _UNSEEN = frozenset(_UNSEEN_NAMES.split())
@@ -138,7 +138,7 @@ class Body:
             self._table(element)
         elif name in ("note", "annotation"):
             self._notes.append(_note(element))
-        elif name not in _UNSEEN and depth < limits.MAX_DEPTH:
+        elif not _unseen(element) and depth < limits.MAX_DEPTH:
             for child in element:
                 self.add(child, depth + 1)
 
@@ -195,6 +195,7 @@ class Body:
 
     def _table(self, table: Element) -> None:
         rows = [cells(row) for row in _rows(table)]
+        self._notes += (_note(e) for e in table.iter() if local(e) in ("note", "annotation"))
         filled = [row for row in rows if any(row)]
         if max((len(row) for row in filled), default=0) < 2:
             for row in filled:
@@ -205,6 +206,12 @@ class Body:
         filled = [[" ".join(cell.split()) for cell in row] for row in filled]
         header = None if merged else tables.header_row(filled)
         self.page.add(BlockKind.TABLE, "\n".join(tables.lines(filled, header)))
+
+
+def _unseen(element: Element) -> bool:
+    """True for what is not shown. The title of a drawing describes it; the field of that name stands in the text."""
+    name = local(element)
+    return name in _UNSEEN or (name in ("title", "desc") and "svg" in element.tag)
 
 
 def _level(outline: str | None) -> int:
@@ -264,7 +271,7 @@ def _paragraphs(element: Element, depth: int) -> Iterator[Element]:
         name = local(child)
         if name in ("p", "h"):
             yield child
-        if name not in _UNSEEN and name not in ("annotation", "note") and depth < limits.MAX_DEPTH:
+        if not _unseen(child) and name not in ("annotation", "note") and depth < limits.MAX_DEPTH:
             yield from _paragraphs(child, depth + 1)
 
 
@@ -299,6 +306,6 @@ def _collect(element: Element, parts: list[str], apart: list[Element], depth: in
             parts.append("\n")
         elif name in _APART:
             apart.append(child)
-        elif name not in _UNSEEN and depth < limits.MAX_DEPTH:
+        elif not _unseen(child) and depth < limits.MAX_DEPTH:
             _collect(child, parts, apart, depth + 1)
         parts.append(_SPACES.sub(" ", child.tail or ""))

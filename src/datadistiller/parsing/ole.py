@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ class Container:
         """Errors of the library, which has no type of its own for most of them, count as damage."""
         try:
             yield
-        except (OSError, ValueError, IndexError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, struct.error) as error:
             raise errors.DamagedDocument(f"The {self._what} is damaged or cut off.") from error
 
 

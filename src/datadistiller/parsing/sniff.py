@@ -79,7 +79,16 @@ _MAIL_NAMES = frozenset(
     b"from to subject date cc received message-id mime-version return-path delivered-to reply-to sender".split()
     + b"content-type x-mailer x-sender content-transfer-encoding".split()
 )
-_MAILBOX = re.compile(rb"From \S{1,200} .{0,100}\d{4}.{0,50}\r?\n")
+_ZONES = rb"(?: [A-Z+(-][\w:+-]{0,9}\)?){0,2}"
+_WEEKDAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_DATES = (
+    rb"\d{1,2}:\d{2}(?::\d{2})?" + _ZONES + rb" \d{4}",
+    rb"\d{4}(?:-\d{2}-\d{2})?[T ]\d{1,2}:\d{2}",
+    _WEEKDAY + rb",? {1,2}(?:[A-Z][a-z]{2} {1,2}\d{1,2}|\d{1,2} [A-Z][a-z]{2}),? \d{4}",
+)
+#: The line before each message of a mailbox. Sentences begin with "From" too, and name years: a time or a weekday
+#: must be there.
+POSTMARK = re.compile(rb"From \S.{0,200}?(?:" + b"|".join(_DATES) + rb")\b.{0,50}\r?(?:\n|\Z)")
 
 
 def sniff(head: bytes, filename: str) -> str:
@@ -141,8 +150,8 @@ def _sniff_ole(head: bytes, extension: str) -> str:
     named = claimed.media_type if claimed else ""
     if _ENCRYPTED_PACKAGE in head:
         return named if named in (formats.DOCX, formats.PPTX, formats.XLSX) else formats.DOCX
-    places = {media_type: head.find(name.encode("utf-16-le")) for name, media_type in reversed(_OLE_STREAMS)}
-    found = sorted((place, media_type) for media_type, place in places.items() if place >= 0)
+    places = [(head.find(name.encode("utf-16-le")), media_type) for name, media_type in _OLE_STREAMS]
+    found = sorted((place, media_type) for place, media_type in places if place >= 0)
     if named in _IN_OLE and (not found or named in [media_type for _, media_type in found]):
         return named
     if found:
@@ -229,9 +238,9 @@ def _sniff_text(text: bytes, extension: str, whole: bool) -> str:
     if _XML.match(text):
         flat = _FLAT.search(text[:16_384])
         return _open_document(flat[1]) if flat else formats.XML
-    if _MAILBOX.match(text) and known != formats.EMAIL:
+    if POSTMARK.match(text) and known != formats.EMAIL:
         return formats.MBOX
-    if known in ("", formats.TEXT):
+    if known in ("", formats.TEXT, formats.RTF) or known in _IN_OLE:  # .dot, .pot, .xls, .doc name texts as well
         return _sniff_plain(text, whole)
     return known  # text under the name of a binary type: its parser says that it is none
 

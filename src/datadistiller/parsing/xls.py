@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def _reading() -> Iterator[None]:
         if "encrypted" in str(error).lower():
             raise errors.EncryptedDocument(f"The {_WHAT} is protected by a password.") from error
         raise errors.DamagedDocument(f"The {_WHAT} is damaged or cut off.") from error
-    except (ValueError, IndexError, TypeError, KeyError, AssertionError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AssertionError, AttributeError, OverflowError, struct.error) as error:
         raise errors.DamagedDocument(f"The {_WHAT} is damaged or cut off.") from error
 
 

@@ -14,7 +14,8 @@ from datadistiller.parsing import Header, decoding, formats, limits, pages, tabl
 from datadistiller.parsing.pages import PageBuilder
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
-_LOOSE_AMPERSAND = re.compile(r"&(?!#?\w{1,40};)")
+#: Or what has no entities in it: that stays as it is, to the end of the file if nothing ends it.
+_LOOSE_AMPERSAND = re.compile(r"&(?!#?\w{1,40};)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.S)
 _BINARY = re.compile(r"[A-Za-z0-9+/=\s]+")
 _BINARY_WORD = re.compile(r"[A-Za-z0-9+/=]{60}")
 #: Elements whose text is one paragraph, whatever is in them.
@@ -23,10 +24,11 @@ _HEADINGS = frozenset(("title", "heading", "head", "subtitle", "article-title", 
 #: Parts of Office files in one XML file that say how things look.
 _UNSEEN_NAMES = (
     "w:styles w:fonts w:lists w:docPr w:docSuppData w:shapeDefaults w:binData w:instrText w:delText w:settings"
-    " w:numbering w:webSettings w:pPr w:rPr w:sectPr w:tblPr w:tcPr pkg:binaryData a:theme Styles ss:Styles"
-    " x:ExcelWorkbook x:WorksheetOptions ExcelWorkbook WorksheetOptions"
+    " w:numbering w:webSettings w:pPr w:rPr w:sectPr w:tblPr w:tcPr pkg:binaryData a:theme ss:Styles"
+    " x:ExcelWorkbook x:WorksheetOptions"
 )
 _UNSEEN = frozenset(_UNSEEN_NAMES.split())
+_UNSEEN_IN_WORKBOOKS = frozenset(("Styles", "ExcelWorkbook", "WorksheetOptions"))
 _ROWS = frozenset(("tr", "row"))
 _CELLS = frozenset(("td", "th", "entry", "cell"))
 _TABLES = frozenset(("table", "tgroup", "tbody", "worksheet"))
@@ -73,14 +75,16 @@ class _Converter:
         self.title = ""
         self._stack: list[_Frame] = []
         self._flow: _Frame | None = None  # the outermost open element that is one text
-        self._rows: list[list[str]] = []
+        self._rows: list[list[str]] = []  # while there are any, what open elements hold comes after them
+        self._root = ""
         self._unseen = 0  # how many elements are open that are passed over
 
     def start(self, name: str, attributes: list[str]) -> None:
         """An element begins."""
-        if self._unseen or name in _UNSEEN:
+        if self._unseen or name in _UNSEEN or (name in _UNSEEN_IN_WORKBOOKS and self._root == "Workbook"):
             self._unseen += 1
             return
+        self._root = self._root or name.rpartition(":")[2]
         frame = _Frame(_local(name), attributes, self._stack[-1].name if self._stack else "")
         frame.flow |= len(self._stack) >= limits.MAX_DEPTH
         self._stack.append(frame)
@@ -106,7 +110,7 @@ class _Converter:
         elif frame.flow:
             self._leaf(frame.label or frame.name, _flat(frame.text), frame)
         elif frame.name in _ROWS and frame.leaves and all(key in _CELLS for key, _ in frame.leaves):
-            self._rows.append([text for _, text in frame.leaves])
+            self._row([text for _, text in frame.leaves])
         elif len(frame.leaves) == 1:
             key, text = frame.leaves[0]
             self._give((key if key in _HEADINGS or key in _PROSE else frame.label or key, text))
@@ -142,9 +146,17 @@ class _Converter:
         if text and not (_BINARY_WORD.match(text) and _BINARY.fullmatch(text)):
             self._give((frame.name if frame.name in _HEADINGS else key, text))
 
+    def _row(self, cells: list[str]) -> None:
+        """Adds a row to the table, or begins one where something stands before the row."""
+        if any(cells):
+            if any(frame.leaves for frame in self._stack):
+                self._put_all()
+            self._rows.append(cells)
+
     def _give(self, leaf: Leaf) -> None:
         """Hands a text to the element around it."""
         if not self._stack:
+            self._end_table()
             self._put([leaf], None)
             return
         leaves = self._stack[-1].leaves
@@ -185,10 +197,8 @@ class _Converter:
         self.page.add(BlockKind.HEADING, text, min(level, 6))
 
     def _end_table(self) -> None:
-        rows = [row for row in self._rows if any(row)]
-        self._rows = []
+        rows, self._rows = self._rows, []
         if rows:
-            self._put_all()
             self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, tables.header_row(rows))))
 
 
@@ -222,7 +232,7 @@ def convert(text: str) -> tuple[str, PageBuilder]:
     parser.EndElementHandler = converter.end
     parser.CharacterDataHandler = converter.text
     parser.SkippedEntityHandler = converter.entity
-    data = _LOOSE_AMPERSAND.sub("&amp;", text).encode("utf-8", "replace")
+    data = _LOOSE_AMPERSAND.sub(lambda m: "&amp;" if m[0] == "&" else m[0], text).encode("utf-8", "replace")
     try:
         for at in range(0, len(data), _PIECE):
             parser.Parse(data[at : at + _PIECE], False)
