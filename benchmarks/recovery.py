@@ -17,8 +17,8 @@ def _indexed(server: Server) -> int:
 
 
 def measure() -> list[Row]:
-    """600 documents; everything is killed in the middle and started again, three times."""
-    files = small_documents(600)
+    """2,000 documents; everything is killed in the middle and started again, three times."""
+    files = small_documents(2000)
     took = []
     with running() as server:
         jobs = server.upload_all(files, priority="bulk")
