@@ -12,6 +12,14 @@ from datadistiller.model import Page
 from datadistiller.parsing import Header, formats, registry
 from tests.fixtures import files
 
+#: What every parser makes of the sample document, in whatever format it is.
+OF_DUCKS = [
+    ("heading", 1, "Of Ducks"),
+    ("paragraph", 0, "Ducks swim in ponds."),
+    ("list", 0, "- mallard"),
+    ("table", 0, "Kind | Weight\nKind: Teal; Weight: 300 g"),
+]
+
 
 def parse(path: Path, media_type: str) -> tuple[Header, list[Page]]:
     """Everything the parser yields."""
@@ -62,12 +70,7 @@ class TestOffice:
     def test_word(self, tmp_path: Path) -> None:
         header, pages = parse(files.docx(tmp_path / "a.docx"), formats.DOCX)
         assert header.title == "Of Ducks"
-        assert blocks_of(pages[0]) == [
-            ("heading", 1, "Of Ducks"),
-            ("paragraph", 0, "Ducks swim in ponds."),
-            ("list", 0, "- mallard"),
-            ("table", 0, "Kind | Weight\nKind: Teal; Weight: 300 g"),
-        ]
+        assert blocks_of(pages[0]) == OF_DUCKS
 
     def test_text_boxes_count_once(self, tmp_path: Path) -> None:
         box = "<w:txbxContent><w:p><w:r><w:t>boxed</w:t></w:r></w:p></w:txbxContent>"

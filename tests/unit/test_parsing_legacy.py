@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datadistiller import errors
 from datadistiller.parsing import doc, formats, limits, lzfu, sniff
 from tests.fixtures import files, legacy, ole
-from tests.unit.test_parsing_binary import blocks_of, parse
+from tests.unit.test_parsing_binary import OF_DUCKS, blocks_of, parse
 
 ALL = [formats.DOC, formats.XLS, formats.PPT, formats.MSG]
 #: One that packs "ducks " three times: the second and third are references.
@@ -26,12 +26,7 @@ class TestWord:
     def test_structure(self, tmp_path: Path) -> None:
         header, pages = parse(legacy.doc(tmp_path / "a.doc"), formats.DOC)
         assert header.title == "Of Ducks"
-        assert blocks_of(pages[0]) == [
-            ("heading", 1, "Of Ducks"),
-            ("paragraph", 0, "Ducks swim in ponds."),
-            ("list", 0, "- mallard"),
-            ("table", 0, "Kind | Weight\nKind: Teal; Weight: 300 g"),
-        ]
+        assert blocks_of(pages[0]) == OF_DUCKS
 
     def test_notes_and_running_headers(self, tmp_path: Path) -> None:
         path = legacy.doc(tmp_path / "a.doc", [("Text\x02\r", legacy.NORMAL)], "\x02 Mostly.\r", "Top\r\rTop\r")

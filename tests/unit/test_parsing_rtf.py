@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from datadistiller import errors
 from datadistiller.parsing import formats, rtf
 from tests.fixtures import files
-from tests.unit.test_parsing_binary import blocks_of, parse
+from tests.unit.test_parsing_binary import OF_DUCKS, blocks_of, parse
 
 _NAMES = (
     "par pard intbl cell row trowd plain v v0 deleted f0 f1 f99 uc0 uc3 u8364 u-10179 bin3 s1 ls1 ilvl2 tab fonttbl"
@@ -33,10 +33,7 @@ def test_structure(tmp_path: Path) -> None:
     header, pages = parse(files.sample(tmp_path, formats.RTF), formats.RTF)
     assert header.title == "Of Ducks"
     assert blocks_of(pages[0]) == [
-        ("heading", 1, "Of Ducks"),
-        ("paragraph", 0, "Ducks swim in ponds."),
-        ("list", 0, "- mallard"),
-        ("table", 0, "Kind | Weight\nKind: Teal; Weight: 300 g"),
+        *OF_DUCKS,
         ("paragraph", 0, "Утка Café Ω😀"),
         ("paragraph", 0, "Footnote: Mostly."),
     ]
