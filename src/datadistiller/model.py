@@ -142,11 +142,27 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """Where the characters ``[start, end)`` of a page's text stand on it: one line, or what a table has in one cell.
+
+    The rectangle is in points (1/72 inch; pixels for images) from the top left corner of the page as it is shown.
+    """
+
+    start: int
+    end: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """The parsed text of one page (PDF page, slide, sheet; formats without pages have page 1 only).
 
     ``label`` is what a person calls it ("Sheet1", "iv"), empty where the number says it all. ``text``
     holds no NUL and no lone surrogate. ``problem`` is set, and ``text`` empty, if the page failed.
+    ``lines`` are in the order of the text and do not overlap in it; without geometry there are none, and no ``size``.
     """
 
     number: int
@@ -154,6 +170,9 @@ class Page:
     blocks: Sequence[Block] = ()
     label: str = ""
     problem: Problem | None = None
+    size: tuple[float, float] | None = None  # width and height as shown, in the unit of the lines
+    lines: Sequence[Line] = ()
+    recognised: bool = False  # the text was read from a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +183,7 @@ class ParsedDocument:
     title: str
     parser: str  # which parser read it, for the report
     media_type: str  # as found by the parser
+    warnings: Sequence[Problem] = ()  # what was read with a doubt, or left out; for the report
 
 
 @dataclass(frozen=True, slots=True)

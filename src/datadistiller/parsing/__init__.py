@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from datadistiller.model import Page
+from datadistiller.model import Page, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +20,22 @@ class Header:
     page_count: int | None
 
 
+#: What a parser gives, one after the other.
+Item = Header | Page | Problem
+
+
 class Parser(Protocol):
     """Reads files of some media types. Pure function of the file; no network, no writing.
 
     ``parse`` yields one ``Header`` first, then ``Page``s in order, numbered from ``first_page``. A page that
     fails is a ``Page`` with ``problem`` set, never an exception; an exception (an ``errors.UnreadableDocument``,
     or anything else, which counts as damage) ends the document. A parser without pages ignores ``first_page``.
+    A ``Problem`` between them is a warning: something was guessed or left out. It holds none of the document's text.
     """
 
     name: str
     media_types: Sequence[str]
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """Reads the file lazily: memory is bounded by a page, not by the document, where the format allows it."""
         ...

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datadistiller import errors
-from datadistiller.model import Page
-from datadistiller.parsing import Header, confine, protocol
+from datadistiller.model import Page, Problem
+from datadistiller.parsing import Header, Item, confine, protocol
 from datadistiller.parsing.registry import Registry, parser_of
 
 
@@ -38,7 +38,7 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
         parser = registry(request["media_type"])
         items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
         for item in _limited(items, request["max_pages"], request["max_text_chars"]):
-            _send(answers, protocol.header_message(item) if isinstance(item, Header) else protocol.page_message(item))
+            _send(answers, _message(item))
         _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
     except MemoryError:
         os._exit(protocol.EXIT_MEMORY)
@@ -47,12 +47,25 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
         _send(answers, message | {"memory_bytes": confine.memory_bytes()})
 
 
-def _limited(items: Iterator[Header | Page], max_pages: int, max_chars: int) -> Iterator[Header | Page]:
+def _message(item: Item) -> dict[str, Any]:
+    match item:
+        case Header():
+            return protocol.header_message(item)
+        case Page():
+            return protocol.page_message(item)
+        case Problem():
+            return protocol.warning_message(item)
+
+
+def _limited(items: Iterator[Item], max_pages: int, max_chars: int) -> Iterator[Item]:
     """Passes on what keeps the limits. Raises ``errors.LimitExceeded``."""
     pages = chars = 0
     for item in items:
-        pages = (item.page_count or 0) if isinstance(item, Header) else max(pages, item.number)
-        chars += 0 if isinstance(item, Header) else len(item.text)
+        match item:
+            case Header():
+                pages = item.page_count or 0
+            case Page():
+                pages, chars = max(pages, item.number), chars + len(item.text)
         if pages > max_pages:
             raise errors.LimitExceeded(f"The document has more than {max_pages:,} pages (DATADISTILLER_MAX_PAGES).")
         if chars > max_chars:

@@ -7,8 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller.model import Page
-from datadistiller.parsing import Header, formats, tables
+from datadistiller.parsing import Header, Item, formats, tables
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.text import read_text
 
@@ -40,7 +39,7 @@ class CsvParser:
     name = "csv"
     media_types = (formats.CSV, formats.TSV)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
         text = read_text(path)
         csv.field_size_limit(_FIELD_CHARS)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, tables
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, formats, tables
 from datadistiller.parsing.doc_file import APART, DocFile, Properties
 from datadistiller.parsing.ole import Container
 from datadistiller.parsing.pages import PageBuilder
@@ -137,7 +137,7 @@ class DocParser:
     name = "doc"
     media_types = (formats.DOC,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         container = Container(path, _WHAT)
         try:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, limits, office, tables
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, formats, limits, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -230,7 +230,7 @@ class DocxParser:
     name = "docx"
     media_types = (formats.DOCX,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         archive = Archive(path, _WHAT)
         try:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, decoding, formats, html, limits, pages, text
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, decoding, formats, html, limits, pages, text
 from datadistiller.parsing.pages import PageBuilder
 
 _SHOWN = ("From", "To", "Cc", "Date")
@@ -131,7 +131,7 @@ class EmailParser:
     name = "email"
     media_types = (formats.EMAIL,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
         subject, page = convert(path.read_bytes())
         yield Header(self.name, formats.EMAIL, subject[:300], 1)

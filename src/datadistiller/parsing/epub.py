@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, formats, html
+from datadistiller.parsing import Header, Item, formats, html
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 
 _WHAT = "e-book"
@@ -81,7 +81,7 @@ class EpubParser:
     name = "epub"
     media_types = (formats.EPUB,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per chapter. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         archive = Archive(path, _WHAT)
         try:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, decoding, formats, limits, pages, tables
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, decoding, formats, limits, pages, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _UNSHOWN = re.compile(r"<(?:!--|(script|style)\b)", re.I)
@@ -253,7 +253,7 @@ class HtmlParser:
     name = "html"
     media_types = (formats.HTML,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
         title, page = convert(decode(path.read_bytes()))
         yield Header(self.name, formats.HTML, title, 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, formats
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.text import read_text
 
@@ -83,7 +83,7 @@ class JsonParser:
     name = "json"
     media_types = (formats.JSON, formats.JSON_LINES)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory. Raises ``errors.DamagedDocument``."""
         values = _load(read_text(path), media_type)
         title = values[0].get("title") if len(values) == 1 and isinstance(values[0], dict) else None

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, formats
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.text import read_text
 
@@ -140,7 +140,7 @@ class MarkdownParser:
     name = "markdown"
     media_types = (formats.MARKDOWN,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
         scanner = _Scanner(_COMMENT.sub("", read_text(path)))
         yield Header(self.name, formats.MARKDOWN, scanner.title, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, decoding, email, formats, limits, sniff
+from datadistiller.parsing import Header, Item, decoding, email, formats, limits, sniff
 
 _QUOTED = re.compile(rb"^>(>*From )", re.M)
 _HEADER = re.compile(rb"[\x21-\x39\x3b-\x7e]+:")
@@ -86,7 +86,7 @@ class MboxParser:
     name = "mbox"
     media_types = (formats.MBOX,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per message, labelled with its subject. Raises ``errors.DamagedDocument`` if there is none."""
         count = sum(1 for _ in _messages(path))
         if not count:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, decoding, email, formats, html, limits, lzfu, pages, rtf, text
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, decoding, email, formats, html, limits, lzfu, pages, rtf, text
 from datadistiller.parsing.ole import Container, u16
 from datadistiller.parsing.pages import PageBuilder
 
@@ -150,7 +150,7 @@ class MsgParser:
     name = "msg"
     media_types = (formats.MSG,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         container = Container(path, _WHAT)
         try:

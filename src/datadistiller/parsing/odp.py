@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller.model import Page
-from datadistiller.parsing import Header, formats, limits, odf
+from datadistiller.parsing import Header, Item, formats, limits, odf
 from datadistiller.parsing.archive import Element, attribute, local
 
 _FURNITURE = ("page-number", "date-time", "footer", "header", "page")  # the same on every slide
@@ -49,7 +49,7 @@ class OdpParser:
     name = "odp"
     media_types = (formats.ODP,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per slide. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         package = odf.Package(path, "OpenDocument presentation")
         try:

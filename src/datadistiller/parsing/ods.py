@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, odf, tables
+from datadistiller.parsing import Header, Item, formats, odf, tables
 from datadistiller.parsing.archive import Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -68,7 +68,7 @@ class OdsParser:
     name = "ods"
     media_types = (formats.ODS,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
         package = odf.Package(path, "OpenDocument spreadsheet")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, odf
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, formats, odf
 
 
 class OdtParser:
@@ -15,7 +15,7 @@ class OdtParser:
     name = "odt"
     media_types = (formats.ODT,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         package = odf.Package(path, "OpenDocument text")
         try:

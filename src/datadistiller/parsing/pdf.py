@@ -16,7 +16,7 @@ import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, pages
+from datadistiller.parsing import Header, Item, formats, pages
 from datadistiller.parsing.pages import PageBuilder
 
 _NO_TITLE = re.compile(
@@ -145,7 +145,7 @@ class PdfParser:
     name = "pdfium"
     media_types = (formats.PDF,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page at a time. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
         document = _open(path)
         try:

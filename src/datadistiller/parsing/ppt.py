@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, ole, ppt_file
+from datadistiller.parsing import Header, Item, formats, ole, ppt_file
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.ppt_file import Outline, PptFile, Record
 
@@ -100,7 +100,7 @@ class PptParser:
     name = "ppt"
     media_types = (formats.PPT,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per slide. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         container = ole.Container(path, _WHAT)
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, limits, office, tables
+from datadistiller.parsing import Header, Item, formats, limits, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -97,7 +97,7 @@ class PptxParser:
     name = "pptx"
     media_types = (formats.PPTX,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per slide. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         archive = Archive(path, _WHAT)
         try:

@@ -5,7 +5,9 @@ Never pickle: the child reads hostile files, and what it sends is checked before
     request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
     answers   {kind: ready, memory_bytes}
               {kind: header, parser, media_type, title, page_count}
-              {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem}
+              {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
+               size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised}
+              {kind: warning, code, message, hint}
               {kind: error, code, message, hint, where, memory_bytes}   ends the document
               {kind: end, memory_bytes}                                 ends the document
 """
@@ -13,11 +15,12 @@ Never pickle: the child reads hostile files, and what it sends is checked before
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from datadistiller import errors
-from datadistiller.model import Block, BlockKind, Page, Problem
+from datadistiller.model import Block, BlockKind, Line, Page, Problem
 from datadistiller.parsing import Header
 
 #: Bytes in front of every message: its length, big endian.
@@ -98,7 +101,19 @@ def page_message(page: Page) -> dict[str, Any]:
         "label": page.label,
         "blocks": blocks,
         "problem": problem,
+        "size": page.size,
+        "lines": [
+            value
+            for line in page.lines
+            for value in (line.start, line.end, *(round(v, 1) for v in (line.left, line.top, line.right, line.bottom)))
+        ],
+        "recognised": page.recognised,
     }
+
+
+def warning_message(warning: Problem) -> dict[str, Any]:
+    """A warning as a message."""
+    return {"kind": "warning", **warning.as_json()}
 
 
 def error_message(error: errors.DataDistillerError, where: str = "") -> dict[str, Any]:
@@ -128,9 +143,9 @@ def to_page(message: Mapping[str, Any]) -> Page:
             Block(_KINDS[kind], start, end, level)
             for kind, start, end, level in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         )
-        ends = [0, *(block.end for block in blocks)]
-        if any(not before <= b.start <= b.end <= len(text) for before, b in zip(ends, blocks, strict=False)):
-            raise Malformed("offsets")
+        lines = tuple(_lines(message["lines"]))
+        _check_order(blocks, len(text))
+        _check_order(lines, len(text))
         text.encode()  # fails on lone surrogates, which JSON can carry
         if "\0" in text:
             raise Malformed("NUL")
@@ -140,9 +155,47 @@ def to_page(message: Mapping[str, Any]) -> Page:
             blocks,
             str(message["label"])[:200],
             Problem(problem["code"], problem["message"], problem["hint"]) if problem else None,
+            _size(message["size"]),
+            lines,
+            bool(message["recognised"]),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise Malformed("page") from error
+
+
+def to_warning(message: Mapping[str, Any]) -> Problem:
+    """The warning in a message. Raises ``Malformed``."""
+    try:
+        return Problem(str(message["code"])[:100], str(message["message"])[:1000], str(message["hint"])[:1000])
+    except KeyError as error:
+        raise Malformed("warning") from error
+
+
+def _check_order(ranges: Sequence[Block | Line], length: int) -> None:
+    ends = [0, *(one.end for one in ranges)]
+    if any(not before <= one.start <= one.end <= length for before, one in zip(ends, ranges, strict=False)):
+        raise Malformed("offsets")
+
+
+def _lines(flat: Sequence[Any]) -> Iterator[Line]:
+    for at in range(0, len(flat), 6):
+        start, end, *box = flat[at : at + 6]
+        left, top, right, bottom = (_finite(value) for value in box)
+        yield Line(int(start), int(end), left, top, right, bottom)
+
+
+def _size(pair: Sequence[Any] | None) -> tuple[float, float] | None:
+    if pair is None:
+        return None
+    width, height = (_finite(value) for value in pair)
+    return width, height
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise Malformed("geometry")
+    return number
 
 
 def to_error(problem: Mapping[str, Any]) -> errors.DataDistillerError:

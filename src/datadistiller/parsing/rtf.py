@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datadistiller import errors
-from datadistiller.model import Page
-from datadistiller.parsing import Header, formats
+from datadistiller.parsing import Header, Item, formats
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.rtf_blocks import Blocks
 
@@ -283,7 +282,7 @@ class RtfParser:
     name = "rtf"
     media_types = (formats.RTF,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory. Raises ``errors.DamagedDocument``, ``LimitExceeded``."""
         title, page = convert(path.read_bytes())
         yield Header(self.name, formats.RTF, title, 1)

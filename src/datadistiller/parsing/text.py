@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller.model import Block, BlockKind, Page
-from datadistiller.parsing import Header, decoding, formats, pages
+from datadistiller.parsing import Header, Item, decoding, formats, pages
 
 
 def read_text(path: Path) -> str:
@@ -40,7 +40,7 @@ class TextParser:
     name = "text"
     media_types = (formats.TEXT,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
         text = read_text(path)
         yield Header(self.name, formats.TEXT, "", 1)
@@ -53,7 +53,7 @@ class CodeParser:
     name = "code"
     media_types = (formats.CODE,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
         text = read_text(path)
         yield Header(self.name, formats.CODE, "", 1)

@@ -14,7 +14,7 @@ import xlrd.compdoc
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, office, ole, tables
+from datadistiller.parsing import Header, Item, formats, office, ole, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _WHAT = "Excel workbook"
@@ -104,7 +104,7 @@ class XlsParser:
     name = "xls"
     media_types = (formats.XLS,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
         book = _Workbook(path)

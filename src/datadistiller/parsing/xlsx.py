@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, office, tables
+from datadistiller.parsing import Header, Item, formats, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -175,7 +175,7 @@ class XlsxParser:
     name = "xlsx"
     media_types = (formats.XLSX,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
         archive = Archive(path, _WHAT)

@@ -9,8 +9,8 @@ from pathlib import Path
 from xml.parsers import expat
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, decoding, formats, limits, pages, tables
+from datadistiller.model import BlockKind
+from datadistiller.parsing import Header, Item, decoding, formats, limits, pages, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
@@ -248,7 +248,7 @@ class XmlParser:
     name = "xml"
     media_types = (formats.XML,)
 
-    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Header | Page]:
+    def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory. Raises ``errors.DamagedDocument``."""
         data = path.read_bytes()
         declared = _DECLARED.match(data.lstrip()[:512])

@@ -26,6 +26,9 @@ COMMAND = (sys.executable, "-s", "-m", "datadistiller.parsing.child")
 #: Pages of one document that may crash, hang or exhaust their process before the document fails.
 MAX_FAILED_PAGES = 5
 
+#: Warnings kept of one document.
+MAX_WARNINGS = 100
+
 #: A process that kept more memory than this after a document, beyond what it started with, is replaced, bytes.
 KEPT_BYTES = 96 << 20
 
@@ -61,6 +64,7 @@ class _Reading:
         self.limits = limits
         self.header: Header | None = None
         self.pages: list[model.Page] = []
+        self.warnings: list[model.Problem] = []
         self.finished = False
         self.error: errors.DataDistillerError | None = None
         self._failures = 0
@@ -88,6 +92,9 @@ class _Reading:
             case "header":
                 self.header = self.header or protocol.to_header(answer)
                 return False
+            case "warning":
+                self._warn(protocol.to_warning(answer))
+                return False
             case "error":
                 self.error = protocol.to_error(answer)
                 _log.info("document_unreadable", code=self.error.code, where=str(answer.get("where"))[:500])
@@ -96,6 +103,10 @@ class _Reading:
             case _:
                 raise protocol.Malformed("kind")
         return True
+
+    def _warn(self, warning: model.Problem) -> None:
+        if warning not in self.warnings and len(self.warnings) < MAX_WARNINGS:  # a second process says it again
+            self.warnings.append(warning)
 
     def add(self, page: model.Page) -> None:
         """Records the next page. Raises ``protocol.Malformed`` if it is not the next one."""
@@ -122,7 +133,10 @@ class _Reading:
         if self.error is not None:
             raise self.error
         assert self.header is not None
-        return model.ParsedDocument(tuple(self.pages), self.header.title, self.header.parser, self.header.media_type)
+        header = self.header
+        return model.ParsedDocument(
+            tuple(self.pages), header.title, header.parser, header.media_type, tuple(self.warnings)
+        )
 
 
 class Sandbox:
