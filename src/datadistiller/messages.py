@@ -71,10 +71,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """Result of the ingest stage: replaces pages and chunks of the job, one next message per chunk to embed."""
+    """Result of the ingest stage: replaces pages, chunks and children of the job, one next message per chunk to embed.
+
+    The bytes of its members are in the object store.
+    """
 
     document: model.ParsedDocument
     chunks: Sequence[model.Chunk]
+    members: Sequence[model.Member] = ()
 
 
 @dataclass(frozen=True, slots=True)

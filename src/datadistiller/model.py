@@ -103,6 +103,53 @@ class Job:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    depth: int = 0  # in how many other documents it lies: an upload in none, what is attached to it in one
+    root_job_id: UUID | None = None  # the upload it came with; None for an upload
+    parent: Parent | None = None
+    children: Mapping[str, int] = field(default_factory=dict)  # documents that lie in it, by status
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The document that another one lies in: a mail of its attachment, an archive of its member."""
+
+    job_id: UUID
+    filename: str
+    path: str  # what the other one is called there
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in a document, as a reading of it gives it: what is to become a document of its own, or why it does not.
+
+    ``job_id`` is that of the document to be, whose bytes lie under ``object_key``; None if the collection has these
+    bytes already. ``missed``: it should have become one, so its parent is not complete.
+    """
+
+    path: str
+    size: int  # bytes
+    media_type: str = ""
+    sha256: str = ""
+    job_id: UUID | None = None
+    object_key: str = ""
+    problem: Problem | None = None
+    missed: bool = False
+
+    @property
+    def filename(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A file in a document, as it is recorded: with its document, or the problem that it has none."""
+
+    ordinal: int  # from 1 within the parent
+    path: str
+    size: int  # bytes
+    job: Job | None
+    problem: Problem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +276,7 @@ class Passage:
     text: str
     context: str
     score: float
+    parent: Parent | None = None  # the document that this one lies in
     similarity: float | None = None  # cosine to the question, -1 to 1; None if keyword search alone found it
 
 

@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     parser_documents: int = Field(100, ge=1, description="Documents after which a parser process is replaced.")
     max_pages: int = Field(10_000, ge=1, description="Most pages of one document.")
     max_text_chars: int = Field(50_000_000, ge=1, description="Most characters of text of one document.")
+    max_attachments: int = Field(
+        10_000, ge=0, description="Most files taken out of one upload (archives, mails), whatever lies in what."
+    )
+    max_attachment_bytes: int = Field(
+        1_000_000_000, ge=0, description="Most bytes taken out of one upload, all files together."
+    )
+    max_nesting: int = Field(5, ge=0, description="How deep files may lie in each other to be taken out.")
     chunk_tokens: int = Field(200, ge=16, description="Tokens a chunk aims at; never more than the model's window.")
 
     heartbeat_seconds: float = Field(2, gt=0, description="How often a worker says it is alive, seconds.")

@@ -41,12 +41,13 @@ async def list_documents(
         list[UUID] | None,
         Query(max_length=MOST_IDS, description="Only these, all in one answer; repeat it for each."),
     ] = None,
+    parent: Annotated[UUID | None, Query(description="Only those that lie in this document.")] = None,
 ) -> schemas.JobList:
     """Newest first. To watch many documents, ask for them together by their `job_id`."""
     if job_id:
         some = await parts.jobs.several(job_id, status, collection)
         return schemas.JobList(jobs=[schemas.JobStatus.of(job) for job in some], next_cursor=None)
-    found, following = await parts.jobs.list(status, collection, limit, cursor)
+    found, following = await parts.jobs.list(status, collection, limit, cursor, parent)
     return schemas.JobList(jobs=[schemas.JobStatus.of(job) for job in found], next_cursor=following)
 
 
@@ -123,6 +124,23 @@ async def get_page(
     return schemas.Page(job_id=job_id, page=found.number, label=found.label, text=found.text)
 
 
+@router.get(
+    "/{job_id}/children",
+    operation_id="list_children",
+    summary="The files in a document",
+    responses=problems.documented(errors.JobNotFound),
+)
+async def list_children(
+    job_id: JobId,
+    parts: Parts,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
+    cursor: schemas.Cursor = None,
+) -> schemas.ChildList:
+    """What is attached to it or packed in it, in its order: each a document of its own, or the reason why not."""
+    found, following = await parts.jobs.children(job_id, limit, cursor)
+    return schemas.ChildList(children=[schemas.Child.of(child) for child in found], next_cursor=following)
+
+
 @router.post(
     "/{job_id}/cancel",
     operation_id="cancel_document",
@@ -130,7 +148,7 @@ async def get_page(
     responses=problems.documented(errors.JobNotFound, errors.Conflict),
 )
 async def cancel_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
-    """Work stops within seconds; what was searchable before stays so."""
+    """Work stops within seconds, on what came in it too; what was searchable before stays so."""
     return schemas.JobStatus.of(await parts.jobs.cancel(job_id))
 
 
@@ -142,8 +160,9 @@ async def cancel_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
     responses=problems.documented(errors.JobNotFound, errors.Conflict),
 )
 async def retry_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
-    """Starts a new attempt of a failed, partial or cancelled document."""
-    return schemas.JobStatus.of(await parts.jobs.retry(job_id))
+    """Starts a new attempt of a failed, partial or cancelled document, and of what in it failed or was cancelled."""
+    await parts.jobs.retry(job_id)
+    return schemas.JobStatus.of(await parts.jobs.get(job_id))
 
 
 @router.delete(
@@ -155,7 +174,8 @@ async def retry_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
     responses=problems.documented(errors.JobNotFound),
 )
 async def delete_document(job_id: JobId, parts: Parts) -> Response:
-    """Gone from every answer when this returns; its bytes, chunks and vectors are purged in the background."""
+    """Gone from every answer when this returns, with what came in it and in nothing else; its bytes, chunks and
+    vectors are purged in the background."""
     await parts.jobs.delete(job_id)
     return Response(status_code=204)
 

@@ -103,6 +103,19 @@ class UploadAccepted(Body):
     duplicate: bool = Field(description="True if the collection had these bytes already: this is their first job.")
 
 
+class Parent(Body):
+    """The document that another one lies in: a mail of its attachment, an archive of its member."""
+
+    job_id: UUID = Field(examples=[EXAMPLE_JOB])
+    filename: str = Field(examples=["mail.eml"])
+    path: str = Field(description="What the document is called there.", examples=["report.pdf"])
+
+    @classmethod
+    def of(cls, parent: model.Parent | None) -> Parent | None:
+        """The parent as it is shown, if there is one."""
+        return cls(job_id=parent.job_id, filename=parent.filename, path=parent.path) if parent else None
+
+
 class JobStatus(Body):
     """One document on its way through the pipeline."""
 
@@ -124,6 +137,10 @@ class JobStatus(Body):
     failed_pages: list[FailedPage]
     searchable: bool = Field(description="Queries can find it; stays true while it is retried.")
     error: JobError | None
+    parent: Parent | None = Field(description="The document it came in; null for an upload.")
+    children: dict[model.Status, int] = Field(
+        description="How many documents lie in it (attached, or packed), by their status.", examples=[{"completed": 2}]
+    )
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     updated_at: datetime = Field(examples=[EXAMPLE_TIME])
     finished_at: datetime | None = Field(examples=[EXAMPLE_TIME])
@@ -137,17 +154,47 @@ class JobStatus(Body):
             metadata=dict(job.metadata),
             failed_pages=[FailedPage(**page) for page in job.failed_pages],
             error=JobError(**job.error.as_json()) if job.error else None,
+            parent=Parent.of(job.parent),
+            children={model.Status(status): number for status, number in job.children.items()},
         )
 
 
 #: What is shown as it is.
-JOB_FIELDS = frozenset(JobStatus.model_fields) - {"priority", "metadata", "failed_pages", "error"}
+JOB_FIELDS = frozenset(JobStatus.model_fields) - {
+    "priority", "metadata", "failed_pages", "error", "parent", "children",
+}  # fmt: skip
 
 
 class JobList(Body):
     """A page of documents, newest first."""
 
     jobs: list[JobStatus]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
+
+
+class Child(Body):
+    """A file in a document: a document of its own, or the reason why it is none."""
+
+    path: str = Field(description="What it is called in the document.", examples=["2026/report.pdf"])
+    size: int = Field(description="Bytes.", ge=0)
+    job: JobStatus | None
+    problem: JobError | None = Field(description="Why it is no document.")
+
+    @classmethod
+    def of(cls, child: model.Child) -> Child:
+        """The file as it is shown."""
+        return cls(
+            path=child.path,
+            size=child.size,
+            job=JobStatus.of(child.job) if child.job else None,
+            problem=JobError(**child.problem.as_json()) if child.problem else None,
+        )
+
+
+class ChildList(Body):
+    """A page of the files in a document, in its order."""
+
+    children: list[Child]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
 
 
@@ -197,7 +244,12 @@ class Citation(Body):
     end: int = Field(ge=0)
     text: str
     score: float = Field(description="Comparable within one query only.")
+    parent: Parent | None = Field(description="The document that this one lies in: a mail, an archive.")
     similarity: float | None = Field(description="Cosine to the question; null if only keywords found it.")
+
+
+#: What is shown as it is.
+PASSAGE_FIELDS = frozenset(Citation.model_fields) - {"number", "metadata", "parent"}
 
 
 class Sentence(Body):
@@ -236,8 +288,9 @@ class QueryAnswer(Body):
 
 
 def _citation(number: int, passage: model.Passage) -> Citation:
-    fields = {name: getattr(passage, name) for name in Citation.model_fields if name not in ("number", "metadata")}
-    return Citation(number=number, metadata=dict(passage.metadata), **fields)
+    fields = {name: getattr(passage, name) for name in Citation.model_fields if name in PASSAGE_FIELDS}
+    parent = Parent.of(passage.parent)
+    return Citation(number=number, metadata=dict(passage.metadata), parent=parent, **fields)
 
 
 class Component(Body):

@@ -41,7 +41,8 @@ def show(answer: dict[str, Any]) -> None:
         out.print("The nearest passages are:", style="dim")
     for citation in answer["citations"]:
         page = citation["page_label"] or f"page {citation['page']}"
-        place = f"{citation['filename']}, {page}, characters {citation['start']}-{citation['end']}"
+        parent = f" in {citation['parent']['filename']}" if citation["parent"] else ""
+        place = f"{citation['filename']}{parent}, {page}, characters {citation['start']}-{citation['end']}"
         out.print(output.plain(f"[{citation['number']}] {place}"), style="bold")
         out.print(output.plain(f"    {excerpt(citation, answer['sentences'])}"), style="dim")
     out.print(f"{answer['took_ms']:.0f} ms", style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from datadistiller.cli import client, output
 def jobs(
     status: Annotated[model.Status | None, typer.Option(help="Only those in this status.")] = None,
     collection: Annotated[str | None, typer.Option(help="Only those of this collection.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Only those that lie in this document, by its job id.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
     as_json: client.AsJson = False,
     url: client.Url = client.DEFAULT_URL,
@@ -21,7 +23,8 @@ def jobs(
     """List documents, newest first."""
     with client.Client(url) as server:
         wanted = status.value if status else None
-        found = server.get("/api/v2/documents", status=wanted, collection=collection, limit=limit)
+        inside = client.job_id(parent) if parent else None
+        found = server.get("/api/v2/documents", status=wanted, collection=collection, limit=limit, parent=inside)
     if as_json:
         output.as_json(found)
         return
@@ -71,6 +74,11 @@ def _show(state: dict[str, Any]) -> None:
                  "total_chunks", "processed_chunks", "failed_chunks", "created_at", "finished_at"):  # fmt: skip
         if state[name] is not None:
             shown.add_row(name, output.plain(str(state[name])))
+    if parent := state["parent"]:
+        shown.add_row("in", output.plain(f"{parent['filename']} ({parent['job_id']}): {parent['path']}"))
+    if state["children"]:
+        words = ", ".join(f"{number} {name}" for name, number in sorted(state["children"].items()))
+        shown.add_row("children", words)
     if state["error"]:
         shown.add_row("why", output.plain(output.reason(state)))
     for page in state["failed_pages"]:
@@ -110,6 +118,7 @@ def delete(
             if not found:
                 break
             for state in found:
-                server.delete(f"/api/v2/documents/{state['job_id']}")
+                with contextlib.suppress(errors.JobNotFound):  # it went with the document that it came in
+                    server.delete(f"/api/v2/documents/{state['job_id']}")
             deleted += len(found)
     output.console().print(f"{deleted} deleted. Their bytes, chunks and vectors are being purged.")

@@ -38,6 +38,13 @@ class Upload:
     job: dict[str, Any] | None = None
     refused: str = ""
     duplicate: bool = False
+    inside: str = ""  # of a file that lies in an uploaded one: the way to it
+    opened: bool = False  # the documents in it are known
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
+        return f"{self.path}: {self.inside}" if self.inside else str(self.path)
 
     @property
     def finished(self) -> bool:
@@ -135,6 +142,7 @@ def _follow(server: client.Client, uploads: list[Upload], running: list[Future[N
     begun = time.monotonic()
     while not all(upload.finished for upload in uploads):
         refresh(server, uploads)
+        look_inside(server, uploads)
         _show(bars, sent, made, uploads, time.monotonic() - begun)
         for future in running:
             if future.done():
@@ -176,10 +184,31 @@ def refresh(server: client.Client, uploads: Iterable[Upload]) -> None:
             return
 
 
+def look_inside(server: client.Client, uploads: list[Upload]) -> None:
+    """Adds the documents that lie in finished ones, attached or packed: they are waited for as well."""
+    known = {upload.job_id for upload in uploads}
+    for upload in uploads:  # what is added here is looked into too, when it is finished
+        if upload.opened or not upload.finished or not (upload.job or {}).get("children"):
+            continue
+        upload.opened = True
+        cursor: str | None = ""
+        while cursor is not None:
+            page = server.get(f"/api/v2/documents/{upload.job_id}/children", limit=BATCH, cursor=cursor or None)
+            cursor = page["next_cursor"]
+            for child in page["children"]:
+                job = child["job"]
+                if job is not None and job["job_id"] not in known:
+                    known.add(job["job_id"])
+                    way = " > ".join(part for part in (upload.inside, child["path"]) if part)
+                    uploads.append(Upload(upload.path, child["size"], job["job_id"], job, inside=way))
+
+
 def _show(bars: Progress, sent: TaskID, made: TaskID, uploads: list[Upload], seconds: float) -> None:
     there = [u for u in uploads if u.job_id or u.refused]
-    size = sum(u.size for u in there)
-    bars.update(sent, completed=size, note=f"{len(there)}/{len(uploads)} files, {output.size(size)}")
+    given = [u for u in there if not u.inside]
+    size = sum(u.size for u in given)
+    number = sum(not u.inside for u in uploads)
+    bars.update(sent, completed=size, note=f"{len(given)}/{number} files, {output.size(size)}")
     done = [u for u in uploads if u.finished]
     chunks = sum(u.job.get("processed_chunks") or 0 for u in uploads if u.job)
     stages: dict[str, int] = {}
@@ -189,7 +218,7 @@ def _show(bars: Progress, sent: TaskID, made: TaskID, uploads: list[Upload], sec
     progress = sum(100 if u.finished else (u.job["progress"] if u.job else 0) for u in uploads)
     rate = chunks / seconds if seconds > 1 else 0.0
     note = f"{len(done)}/{len(uploads)} done ({words}), {chunks} chunks, {rate:.0f} chunks/s"
-    bars.update(made, completed=progress, note=note)
+    bars.update(made, completed=progress, total=100 * len(uploads) or 1, note=note)
 
 
 def report(uploads: list[Upload], as_json: bool) -> None:
@@ -204,7 +233,7 @@ def report(uploads: list[Upload], as_json: bool) -> None:
         if len(uploads) <= 30 or not upload.good:
             chunks = str((upload.job or {}).get("total_chunks") or "")
             why = upload.refused or output.reason(upload.job or {}) or ("already there" if upload.duplicate else "")
-            words = (output.plain(str(upload.path)), output.size(upload.size), output.styled(upload.status), chunks)
+            words = (output.plain(upload.name), output.size(upload.size), output.styled(upload.status), chunks)
             shown.add_row(upload.job_id, *words, output.plain(why))
     out.print(shown)
     bad = [upload for upload in uploads if not upload.good]
@@ -213,7 +242,14 @@ def report(uploads: list[Upload], as_json: bool) -> None:
 
 def _as_json(upload: Upload) -> dict[str, Any]:
     path, refused = str(upload.path), upload.refused or None
-    return {"path": path, "status": upload.status, "duplicate": upload.duplicate, "refused": refused, "job": upload.job}
+    return {
+        "path": path,
+        "inside": upload.inside or None,
+        "status": upload.status,
+        "duplicate": upload.duplicate,
+        "refused": refused,
+        "job": upload.job,
+    }
 
 
 def stamp(path: Path) -> tuple[int, int]:

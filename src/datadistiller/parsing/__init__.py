@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,8 +20,24 @@ class Header:
     page_count: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file in the document: attached, embedded, or a member of an archive.
+
+    ``path`` is what it is called there, with ``/`` between folders; nobody has made it safe. ``pieces`` gives its bytes
+    lazily, in pieces of bounded size, and may raise what says that it is damaged; who takes the next item has done
+    with them. ``size`` is what the document says of it, bytes, None if it says nothing. ``problem`` is set, and there
+    are no bytes, if it cannot be read.
+    """
+
+    path: str
+    pieces: Iterable[bytes] = ()
+    size: int | None = None
+    problem: Problem | None = None
+
+
 #: What a parser gives, one after the other.
-Item = Header | Page | Problem
+Item = Header | Page | Problem | Attachment
 
 
 class Parser(Protocol):
@@ -31,6 +47,7 @@ class Parser(Protocol):
     fails is a ``Page`` with ``problem`` set, never an exception; an exception (an ``errors.UnreadableDocument``,
     or anything else, which counts as damage) ends the document. A parser without pages ignores ``first_page``.
     A ``Problem`` between them is a warning: something was guessed or left out. It holds none of the document's text.
+    An ``Attachment`` stands before the page that it belongs to: if the process dies there, both are read again.
     """
 
     name: str

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import Header, Item, confine, protocol
+from datadistiller.parsing import Attachment, Header, Item, confine, protocol
+from datadistiller.parsing.attaching import Sender
 from datadistiller.parsing.registry import Registry, parser_of
 
 
@@ -37,8 +38,12 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
     try:
         parser = registry(request["media_type"])
         items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
+        attachments = Sender(request, answers, _translate)
         for item in _limited(items, request["max_pages"], request["max_text_chars"]):
-            _send(answers, _message(item))
+            if isinstance(item, Attachment):
+                attachments.send(item)
+            else:
+                _send(answers, _message(item))
         _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
     except MemoryError:
         os._exit(protocol.EXIT_MEMORY)
@@ -47,7 +52,7 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
         _send(answers, message | {"memory_bytes": confine.memory_bytes()})
 
 
-def _message(item: Item) -> dict[str, Any]:
+def _message(item: Header | Page | Problem) -> dict[str, Any]:
     match item:
         case Header():
             return protocol.header_message(item)

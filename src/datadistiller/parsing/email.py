@@ -1,4 +1,4 @@
-"""E-mail messages: the headers a person sees, the body, the names of the attachments."""
+"""E-mail messages: the headers a person sees, the body, the attachments."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import email.header
 import email.message
 import email.policy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from datadistiller import errors
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, decoding, formats, html, limits, pages, text
+from datadistiller.parsing import Attachment, Header, Item, decoding, formats, html, limits, pages, text
 from datadistiller.parsing.pages import PageBuilder
 
 _SHOWN = ("From", "To", "Cc", "Date")
@@ -57,16 +58,43 @@ def _is_body(part: Message) -> bool:
     return part.get_content_disposition() != "attachment" and part.get_content_type() in ("text/plain", "text/html")
 
 
+def _unnamed(part: Message, number: int) -> str:
+    """A name for what is attached without one."""
+    if part.get_content_disposition() != "attachment":
+        return ""
+    form = formats.BY_MEDIA_TYPE.get(part.get_content_type())
+    return f"attachment-{number}{form.extensions[0] if form else ''}"
+
+
+def _is_decoration(part: Message) -> bool:
+    """A picture that the body shows, or a signature: it is no document that somebody sent."""
+    kind = part.get_content_type()
+    shown = part.get_content_maintype() == "image" and part.get("Content-ID") is not None
+    return (shown and part.get_content_disposition() != "attachment") or "pkcs7-signature" in kind or "pgp" in kind
+
+
+class _Payload:
+    """The bytes of a part, decoded when they are asked for."""
+
+    def __init__(self, part: Message) -> None:
+        self._part = part
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield _payload(self._part)
+
+
 class _Reader:
     """Puts one message, and those attached to it, on a page."""
 
     def __init__(self) -> None:
         self.page = PageBuilder()
+        self.attachments: list[Attachment] = []
         self.encrypted = False
         self.bodies = 0
+        self._folder = ""  # the subjects of the attached messages that are being read
 
     def message(self, message: Message, depth: int = 0) -> None:
-        """Adds headers and contents of a message."""
+        """Adds headers, contents and attachments of a message."""
         subject = _header(message, "Subject")
         self.page.add(BlockKind.HEADING, subject, min(6, depth + 1))
         shown = [(name, _header(message, name)) for name in _SHOWN]
@@ -83,14 +111,23 @@ class _Reader:
             self._alternative(part, depth)
         elif kind == "message/rfc822":
             for inner in part.get_payload() if part.is_multipart() else ():
-                self.message(inner, depth + 1)  # type: ignore[arg-type]
+                self._inner(inner, depth + 1)  # type: ignore[arg-type]
         elif part.is_multipart():
             for child in part.get_payload():
                 self._part(child, depth + 1)  # type: ignore[arg-type]
         elif _is_body(part):
             self._body(part, kind == "text/html")
-        elif name := _filename(part):
+        elif name := _filename(part) or _unnamed(part, len(self.attachments) + 1):
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name}")
+            if not _is_decoration(part):
+                self.attachments.append(Attachment(self._folder + name.replace("/", "_"), _Payload(part)))
+
+    def _inner(self, message: Message, depth: int) -> None:
+        """A message in the message: read with it; what is attached to it lies in a folder of its name."""
+        folder = self._folder
+        self._folder += f"{_header(message, 'Subject').replace('/', '_')[:100] or 'message'}/"
+        self.message(message, depth)
+        self._folder = folder
 
     def _alternative(self, part: Message, depth: int) -> None:
         """Of the forms of one text the plain one, unless it is empty; then the last one, which is the richest."""
@@ -113,8 +150,17 @@ class _Reader:
             self.page.add(BlockKind.PARAGRAPH, body[block.start : block.end])
 
 
-def convert(data: bytes) -> tuple[str, PageBuilder]:
-    """The subject and the contents of a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A message as it was read."""
+
+    subject: str
+    page: PageBuilder
+    attachments: Sequence[Attachment]
+
+
+def convert(data: bytes) -> Converted:
+    """Reads a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
     message = _load(data)
     reader = _Reader()
     reader.message(message)
@@ -122,7 +168,7 @@ def convert(data: bytes) -> tuple[str, PageBuilder]:
         raise errors.EncryptedDocument(
             "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
         )
-    return _header(message, "Subject"), reader.page
+    return Converted(_header(message, "Subject"), reader.page, reader.attachments)
 
 
 class EmailParser:
@@ -132,10 +178,11 @@ class EmailParser:
     media_types = (formats.EMAIL,)
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
-        """One page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
-        subject, page = convert(path.read_bytes())
-        yield Header(self.name, formats.EMAIL, subject[:300], 1)
-        yield page.build(1)
+        """Attachments, then one page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
+        message = convert(path.read_bytes())
+        yield Header(self.name, formats.EMAIL, message.subject[:300], 1)
+        yield from message.attachments
+        yield message.page.build(1)
 
 
 def _load(data: bytes) -> Message:

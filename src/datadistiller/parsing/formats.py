@@ -27,6 +27,11 @@ XLS = "application/vnd.ms-excel"
 PPT = "application/vnd.ms-powerpoint"
 MSG = "application/vnd.ms-outlook"
 XML = "application/xml"
+ZIP = "application/zip"
+TAR = "application/x-tar"
+GZIP = "application/gzip"
+BZIP2 = "application/x-bzip2"
+XZ = "application/x-xz"
 CODE = "text/x-source"
 
 
@@ -152,6 +157,26 @@ FORMATS = (
         XML, "XML", (".xml", ".nxml", ".rss", ".atom"), "", True,
         "texts, headings and tables by the shape of the elements, data as `element: value`",
         "most attributes, what a document type defines elsewhere, embedded binary data",
+    ),
+    Format(
+        ZIP, "ZIP archive", (".zip",), "", False,
+        "the list of its files; each as a document of its own", "encrypted files, links",
+    ),
+    Format(
+        TAR, "TAR archive", (".tar",), "", False,
+        "the list of its files; each as a document of its own", "links and devices",
+    ),
+    Format(
+        GZIP, "gzip file", (".gz", ".tgz"), "", False,
+        "the file in it as a document of its own; of a TAR archive as that says", "what stands behind damage",
+    ),
+    Format(
+        BZIP2, "bzip2 file", (".bz2", ".tbz2"), "", False,
+        "the file in it as a document of its own; of a TAR archive as that says", "what stands behind damage",
+    ),
+    Format(
+        XZ, "xz file", (".xz", ".txz"), "", False,
+        "the file in it as a document of its own; of a TAR archive as that says", "what stands behind damage",
     ),
     Format(CODE, "source code", _CODE, "", True, "the text as it is", "structure of the language"),
 )  # fmt: skip

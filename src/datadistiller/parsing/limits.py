@@ -10,6 +10,10 @@ MAX_EXPANDED_BYTES = 1 << 30
 MAX_RATIO = 300
 #: Entries below this size, in bytes, may have any ratio.
 RATIO_FREE_BYTES = 16 << 20
+#: Members of an archive that are looked at.
+MAX_MEMBERS = 20_000
+#: Bytes of one piece of an attachment on its way.
+PIECE_BYTES = 256 << 10
 #: Nesting of elements, tables or messages followed; deeper ones are flattened or left out.
 MAX_DEPTH = 100
 #: Bytes of one message of a mailbox.

@@ -6,6 +6,7 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from datadistiller import errors
@@ -64,20 +65,26 @@ def _joined(lines: list[bytes], size: int) -> bytes | None:
     return _QUOTED.sub(rb"\1", b"".join(lines)) if size <= limits.MAX_MESSAGE_BYTES else None
 
 
-def _page(data: bytes | None, number: int) -> Page:
+def _items(data: bytes | None, number: int) -> Iterator[Item]:
+    """What is attached to a message, then its page."""
     if data is None:
         error: errors.UnreadableDocument = errors.LimitExceeded(
             f"Message {number} is larger than {limits.MAX_MESSAGE_BYTES >> 20} MiB.",
             hint="Save it alone and take out its attachments.",
         )
-        return Page(number, "", problem=error.problem())
+        yield Page(number, "", problem=error.problem())
+        return
     if data[:1] in b"\r\n":  # a message without headers is all body
         data = b"Content-Type: text/plain\n" + data
     try:
-        subject, page = email.convert(data)
+        message = email.convert(data)
     except errors.UnreadableDocument as unreadable:
-        return Page(number, "", problem=unreadable.problem())
-    return page.build(number, subject[:200])
+        yield Page(number, "", problem=unreadable.problem())
+        return
+    folder = f"{number} {message.subject.replace('/', '_')[:100]}".rstrip()
+    for attached in message.attachments:
+        yield replace(attached, path=f"{folder}/{attached.path}")
+    yield message.page.build(number, message.subject[:200])
 
 
 class MboxParser:
@@ -87,11 +94,14 @@ class MboxParser:
     media_types = (formats.MBOX,)
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
-        """A page per message, labelled with its subject. Raises ``errors.DamagedDocument`` if there is none."""
+        """A page per message, labelled with its subject; before it what is attached to it.
+
+        Raises ``errors.DamagedDocument`` if there is none.
+        """
         count = sum(1 for _ in _messages(path))
         if not count:
             raise errors.DamagedDocument("The file is no mailbox: it has no line that begins a message.")
         yield Header(self.name, formats.MBOX, "", count)
         for number, data in enumerate(_messages(path), 1):
             if number >= first_page:
-                yield _page(data, number)
+                yield from _items(data, number)

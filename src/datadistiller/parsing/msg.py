@@ -1,4 +1,4 @@
-"""Outlook messages (msg): what a person sees of the headers, the body, the names of the attachments."""
+"""Outlook messages (msg): what a person sees of the headers, the body, the attachments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, decoding, email, formats, html, limits, lzfu, pages, rtf, text
+from datadistiller.parsing import (
+    Attachment,
+    Header,
+    Item,
+    decoding,
+    email,
+    formats,
+    html,
+    limits,
+    lzfu,
+    pages,
+    rtf,
+    text,
+)
 from datadistiller.parsing.ole import Container, u16
 from datadistiller.parsing.pages import PageBuilder
 
@@ -18,6 +31,7 @@ _SUBJECT, _CLASS, _BODY, _HTML, _RTF = 0x0037, 0x001A, 0x1000, 0x1013, 0x1009
 _SENDER, _SENDER_ADDRESSES, _TO, _CC = 0x0C1A, (0x5D01, 0x0C1F), 0x0E04, 0x0E03
 _SENT, _RECEIVED, _CODE_PAGES = 0x0039, 0x0E06, (0x3FDE, 0x3FFD)
 _ATTACHED, _FILE_NAMES = 0x3701, (0x3707, 0x3704, 0x3001)
+_CONTENT_ID, _FLAGS, _HIDDEN, _RENDERED = 0x3712, 0x3714, 0x7FFE, 4
 _PROPERTIES = "__properties_version1.0"
 _ATTACHMENT = "__attach_version1.0_"
 _INNER = f"__substg1.0_{_ATTACHED:04X}000D"
@@ -74,10 +88,20 @@ class _Message:
         name = self._names.get(_INNER.lower())
         return (*self._storage, name) if name else None
 
+    def contents(self) -> Iterator[bytes]:
+        """The file that this attachment is, read when it is asked for; nothing if it only names one elsewhere."""
+        yield self.stream(_ATTACHED, "0102")
+
+    def shown_in_body(self) -> bool:
+        """True for a picture in the text."""
+        return bool(
+            self._fixed.get(_HIDDEN, 0) & 1 or (self.line(_CONTENT_ID) and self._fixed.get(_FLAGS, 0) & _RENDERED)
+        )
+
     def _read_fixed(self, data: bytes) -> Iterator[tuple[int, int]]:
         """(number, value) of those that have a fixed size; the header before them is of 8, 24 or 32 bytes."""
         for at in range(len(data) % 16 or 32, len(data) - 15, 16):
-            if u16(data, at) in (0x0003, 0x0040):
+            if u16(data, at) in (0x0003, 0x000B, 0x0040):
                 yield u16(data, at + 2), int.from_bytes(data[at + 8 : at + 16], "little")
 
 
@@ -86,8 +110,10 @@ class _Reader:
 
     def __init__(self, container: Container) -> None:
         self.page = PageBuilder()
+        self.attachments: list[Attachment] = []
         self.encrypted = False
         self.bodies = 0
+        self._folder = ""  # the subjects of the attached messages that are being read
         self._container = container
 
     def message(self, message: _Message, depth: int = 0) -> None:
@@ -121,20 +147,26 @@ class _Reader:
     def _attachment(self, attached: _Message, depth: int) -> None:
         inner = attached.inner()
         if inner is not None and depth < limits.MAX_DEPTH:
-            self.message(_Message(self._container, inner), depth + 1)
+            folder, message = self._folder, _Message(self._container, inner)
+            self._folder += f"{message.line(_SUBJECT).replace('/', '_')[:100] or 'message'}/"
+            self.message(message, depth + 1)
+            self._folder = folder
         elif name := next((n for key in _FILE_NAMES if (n := attached.line(key))), ""):
             self.encrypted |= name.lower().endswith((".pgp-encrypted", ".p7m"))
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name[:300]}")
+            if not attached.shown_in_body():
+                path = self._folder + name[:300].replace("/", "_")
+                self.attachments.append(Attachment(path, attached.contents()))
 
 
-def _signed(container: Container, message: _Message, kind: str) -> PageBuilder | None:
+def _signed(container: Container, message: _Message, kind: str) -> email.Converted | None:
     """The contents of a signed message lie in its attachment; those of an encrypted one cannot be read."""
     if not re.match(r"IPM\.Note\.(?:Secure|SMIME)", kind, re.I):
         return None
     for storage in message.attachments():
         data = _Message(container, storage).stream(_ATTACHED, "0102")
         if "signed" in kind.lower() and data:
-            return email.convert(data)[1]
+            return email.convert(data)
     raise _encrypted()
 
 
@@ -151,7 +183,7 @@ class MsgParser:
     media_types = (formats.MSG,)
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
-        """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
+        """Attachments, then one page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
         container = Container(path, _WHAT)
         try:
             if not container.has(_PROPERTIES):
@@ -161,10 +193,12 @@ class MsgParser:
             reader = _Reader(container)
             reader.message(message)
             if signed is not None:
-                reader.page.extend(signed)
+                reader.page.extend(signed.page)
+                reader.attachments[:] = signed.attachments
             elif reader.encrypted and not reader.bodies:
                 raise _encrypted()
             yield Header(self.name, formats.MSG, message.line(_SUBJECT)[:300], 1)
+            yield from reader.attachments
             yield reader.page.build(1)
         finally:
             container.close()

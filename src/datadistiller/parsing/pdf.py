@@ -16,7 +16,7 @@ import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, pages
+from datadistiller.parsing import Header, Item, formats, pages, pdf_files
 from datadistiller.parsing.pages import PageBuilder
 
 _NO_TITLE = re.compile(
@@ -146,13 +146,15 @@ class PdfParser:
     media_types = (formats.PDF,)
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
-        """One page at a time. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
+        """The embedded files, then one page at a time. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
         document = _open(path)
         try:
             count = len(document)
             if not count:
                 raise errors.DamagedDocument("The PDF has no pages.")
             yield Header(self.name, formats.PDF, _title(document), count)
+            if first_page == 1:
+                yield from pdf_files.embedded(document)
             layout = _Layout()
             for number in range(first_page, count + 1):
                 yield self._page(document, number, layout)

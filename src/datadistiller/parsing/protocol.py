@@ -2,12 +2,16 @@
 
 Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
 
-    request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
+    request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds,
+               max_attachments (null: none are wanted), max_attachment_bytes}
     answers   {kind: ready, memory_bytes}
               {kind: header, parser, media_type, title, page_count}
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
                size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised}
               {kind: warning, code, message, hint}
+              {kind: attachment, path, media_type, size, problem}   a file in the document; with a problem that is all
+                  then its bytes, in pieces with their length in front, up to an empty piece, and
+              {kind: attached, problem}             with one the bytes are worth nothing
               {kind: error, code, message, hint, where, memory_bytes}   ends the document
               {kind: end, memory_bytes}                                 ends the document
 """
@@ -29,6 +33,7 @@ LENGTH_BYTES = 4
 #: Exit status of a child that ran out of memory.
 EXIT_MEMORY = 77
 
+_LARGEST = 2**62
 _KINDS = tuple(BlockKind)
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _ERRORS = {
@@ -119,6 +124,30 @@ def warning_message(warning: Problem) -> dict[str, Any]:
 def error_message(error: errors.DataDistillerError, where: str = "") -> dict[str, Any]:
     """An error that ends the document; ``where`` is for the log: types and lines of code, no contents."""
     return {"kind": "error", **error.problem().as_json(), "where": where}
+
+
+def attachment_message(path: str, media_type: str, size: int, problem: Problem | None) -> dict[str, Any]:
+    """What is said of an attachment before its bytes."""
+    told = problem.as_json() if problem else None
+    return {"kind": "attachment", "path": path, "media_type": media_type, "size": size, "problem": told}
+
+
+def to_attachment(message: Mapping[str, Any]) -> tuple[str, str, int, Problem | None]:
+    """Path, media type, size and problem of an attachment in a message. Raises ``Malformed``."""
+    try:
+        path, size = str(message["path"])[:4000], max(0, min(int(message["size"]), _LARGEST))
+        return path, str(message["media_type"])[:200], size, to_problem(message)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Malformed("attachment") from error
+
+
+def to_problem(message: Mapping[str, Any]) -> Problem | None:
+    """The problem of an attachment in a message, None if there is none. Raises ``Malformed``."""
+    try:
+        problem = message["problem"]
+        return to_warning(problem) if problem is not None else None
+    except (KeyError, TypeError) as error:
+        raise Malformed("problem") from error
 
 
 def to_header(message: Mapping[str, Any]) -> Header:

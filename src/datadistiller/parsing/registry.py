@@ -37,6 +37,11 @@ PARSERS = {
     formats.PPT: ("ppt", "PptParser"),
     formats.MSG: ("msg", "MsgParser"),
     formats.XML: ("xml", "XmlParser"),
+    formats.ZIP: ("zipped", "ZipParser"),
+    formats.TAR: ("tarred", "TarParser"),
+    formats.GZIP: ("tarred", "TarParser"),
+    formats.BZIP2: ("tarred", "TarParser"),
+    formats.XZ: ("tarred", "TarParser"),
     formats.CODE: ("text", "CodeParser"),
 }
 

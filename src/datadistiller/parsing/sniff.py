@@ -43,6 +43,14 @@ _OLE_STREAMS = (
 _IN_OLE = frozenset(media_type for _, media_type in _OLE_STREAMS)
 _FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLSX))
 
+#: A ZIP archive is read as such under these extensions only: others are programs, or documents of other programs.
+_ARCHIVES = (".zip", "")
+_PACKED = (
+    (b"\x1f\x8b\x08", formats.GZIP),
+    (b"\xfd7zXZ\0", formats.XZ),
+)
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+
 #: Beginnings of files that cannot be read, and what a person calls them.
 _FOREIGN = (
     (b"\x89PNG", "a PNG picture"),
@@ -53,9 +61,6 @@ _FOREIGN = (
     (b"MM\0*", "a TIFF picture"),
     (b"\0\0\0\x0cjP", "a JPEG 2000 picture"),
     (b"RIFF", "a WebP picture or a recording"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\0", "an xz archive"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
     (b"%!PS", "a PostScript file"),
@@ -108,6 +113,8 @@ def sniff(head: bytes, filename: str) -> str:
         return _sniff_ole(head, extension)
     if _RTF.match(head):
         return formats.RTF
+    if packed := _sniff_packed(head):
+        return packed
     _refuse_foreign(head)
     if not decoding.looks_textual(head):
         claimed = formats.BY_EXTENSION.get(extension)
@@ -130,13 +137,20 @@ def _is_pdf(head: bytes, extension: str) -> bool:
     return inside and (at >= 0 or extension == ".pdf")
 
 
+def _sniff_packed(head: bytes) -> str:
+    """The type of a compressed file or a TAR archive, empty if it is neither."""
+    if head[257:262] == b"ustar":
+        return formats.TAR
+    if _BZIP2.match(head):
+        return formats.BZIP2
+    return next((media_type for magic, media_type in _PACKED if head.startswith(magic)), "")
+
+
 def _refuse_foreign(head: bytes) -> None:
     for magic, what in _FOREIGN:
         short = len(magic) < 4 and magic.isalnum()  # two letters may begin a text as well
         if head.startswith(magic) and not (short and decoding.looks_textual(head)):
             _refuse(what)
-    if head[257:262] == b"ustar":
-        _refuse("a tar archive")
     if head[4:8] == b"ftyp":
         _refuse("a video or an HEIC picture")
 
@@ -184,7 +198,9 @@ def _sniff_zip(head: bytes, extension: str) -> str:
         return named
     if found and (types or "[Content_Types].xml" in names or "_rels/.rels" in names):
         return found[0]
-    _refuse("a ZIP archive")
+    if extension in _ARCHIVES:
+        return formats.ZIP
+    _refuse(f"a ZIP archive under the name of another type ({extension})")
 
 
 def _open_document(mimetype: bytes) -> str:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from datadistiller import errors, model
-from datadistiller.parsing import Header, protocol
+from datadistiller.parsing import Header, formats, protocol
+from datadistiller.parsing.attaching import clean_path
 from datadistiller.runtime.sandbox_child import Child, Ending, Gone, Silent
 
 #: The parser process; the memory it may use is added as its last argument.
@@ -34,6 +36,42 @@ KEPT_BYTES = 96 << 20
 
 #: Called after each page with the pages read so far and how many there are (None: not known).
 OnPage = Callable[[int, int | None], Awaitable[None]]
+
+
+class Attachments(Protocol):
+    """Takes in the files that come out of one document, one after the other.
+
+    Told between ``begin`` and ``end`` is one of them: its bytes. What it raises ends the reading.
+    """
+
+    #: How many may come at most, and how many bytes in all.
+    most_members: int
+    most_bytes: int
+
+    async def begin(self, path: str, media_type: str) -> None:
+        """The next one, of a type that can be read. ``path`` is safe to show."""
+        ...
+
+    async def write(self, piece: bytes) -> None:
+        """More of it."""
+        ...
+
+    async def end(self, problem: model.Problem | None) -> None:
+        """All of it has come; with a problem it is worth nothing."""
+        ...
+
+    def refuse(self, path: str, size: int, problem: model.Problem) -> None:
+        """One that is not taken out of the document. ``size`` is what the document says of it, bytes."""
+        ...
+
+    def keep(self) -> None:
+        """All that came so far stays."""
+        ...
+
+    async def rewind(self) -> None:
+        """What came since the last ``keep`` is forgotten; it may come again."""
+        ...
+
 
 _log = structlog.get_logger(__name__)
 
@@ -58,10 +96,15 @@ class Limits:
 class _Reading:
     """One document on its way through one or more processes."""
 
-    def __init__(self, path: Path, media_type: str, limits: Limits) -> None:
+    def __init__(
+        self, path: Path, media_type: str, limits: Limits, on_page: OnPage | None, attachments: Attachments | None
+    ) -> None:
         self.path = path
         self.media_type = media_type
         self.limits = limits
+        self.on_page = on_page
+        self.attachments = attachments
+        self.limit: asyncio.Timeout | None = None
         self.header: Header | None = None
         self.pages: list[model.Page] = []
         self.warnings: list[model.Problem] = []
@@ -84,6 +127,8 @@ class _Reading:
             "max_pages": self.limits.max_pages,
             "max_text_chars": self.limits.max_text_chars,
             "cpu_seconds": self.limits.parse_seconds,
+            "max_attachments": self.attachments.most_members if self.attachments else None,
+            "max_attachment_bytes": self.attachments.most_bytes if self.attachments else 0,
         }
 
     def take(self, answer: Mapping[str, Any]) -> bool:
@@ -128,6 +173,23 @@ class _Reading:
         self.pages.append(model.Page(page, "", problem=error.problem()))
         self.finished = page == self.page_count
 
+    async def settle_attachments(self) -> None:
+        """After a death: those of a page that is tried again come again, those of one that is given up do not."""
+        if self.attachments is None:
+            return
+        if self._retried == len(self.pages) + 1:
+            await self.attachments.rewind()
+        else:
+            self.attachments.keep()
+
+    @contextlib.contextmanager
+    def pausing(self) -> Iterator[None]:
+        """What happens inside is not the parser's time: a slow store must not fail the document."""
+        begun = time.monotonic()
+        yield
+        if self.limit is not None and not self.limit.expired() and (when := self.limit.when()) is not None:
+            self.limit.reschedule(when + time.monotonic() - begun)
+
     def document(self) -> model.ParsedDocument:
         """What was read. Raises what ended the document."""
         if self.error is not None:
@@ -165,19 +227,28 @@ class Sandbox:
             self._retire(self._idle.pop())
         await asyncio.gather(*self._ending)
 
-    async def parse(self, path: Path, media_type: str, on_page: OnPage | None = None) -> model.ParsedDocument:
+    async def parse(
+        self,
+        path: Path,
+        media_type: str,
+        on_page: OnPage | None = None,
+        attachments: Attachments | None = None,
+    ) -> model.ParsedDocument:
         """Reads a file. A page that cannot be read has a ``problem``; text and pages of the others are there.
+
+        The files in it go to ``attachments``; without that they are passed over.
 
         Raises an ``errors.UnreadableDocument`` for what is wrong with the file, ``errors.ParserCrashed``,
         ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened to all of it or to too many pages,
         ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
         """
-        reading = _Reading(path, media_type, self._limits)
+        reading = _Reading(path, media_type, self._limits, on_page, attachments)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._limits.parse_seconds) as limit:
+                    reading.limit = limit
                     while not (reading.finished or reading.error):
-                        await self._attempt(reading, on_page)
+                        await self._attempt(reading)
             except TimeoutError:
                 if not limit.expired():
                     raise
@@ -186,21 +257,22 @@ class Sandbox:
                 ) from None
         return reading.document()
 
-    async def _attempt(self, reading: _Reading, on_page: OnPage | None) -> None:
+    async def _attempt(self, reading: _Reading) -> None:
         """Reads on in one process, to the end or until that process fails."""
         child = await self._take()
         try:
-            answer = await self._converse(child, reading, on_page)
+            answer = await self._converse(child, reading)
         except (Silent, Gone, protocol.Malformed) as failure:
             ending = await asyncio.shield(self._retire(child))
             self._failed(reading, failure, ending)
+            await reading.settle_attachments()
         except BaseException:
             self._retire(child)
             raise
         else:
             await self._give_back(child, int(answer.get("memory_bytes") or 0))
 
-    async def _converse(self, child: Child, reading: _Reading, on_page: OnPage | None) -> Mapping[str, Any]:
+    async def _converse(self, child: Child, reading: _Reading) -> Mapping[str, Any]:
         """The last answer of the process about this document."""
         child.ask(reading.request())
         while True:
@@ -209,10 +281,33 @@ class Sandbox:
                 large = len(answer.get("text") or "") > 1 << 18
                 to_page = protocol.to_page
                 reading.add(await asyncio.to_thread(to_page, answer) if large else to_page(answer))
-                if on_page is not None:
-                    await on_page(len(reading.pages), reading.page_count)
+                if reading.attachments is not None:
+                    reading.attachments.keep()
+                if reading.on_page is not None:
+                    await reading.on_page(len(reading.pages), reading.page_count)
+            elif answer.get("kind") == "attachment" and reading.attachments is not None:
+                await self._attachment(child, reading, reading.attachments, answer)
             elif reading.take(answer):
                 return answer
+
+    async def _attachment(
+        self, child: Child, reading: _Reading, attachments: Attachments, told: Mapping[str, Any]
+    ) -> None:
+        """One file out of the document, with its bytes. Raises ``protocol.Malformed``, and what storing it raises."""
+        path, media_type, size, problem = protocol.to_attachment(told)
+        path = clean_path(path)
+        if problem is not None:
+            attachments.refuse(path, size, problem)
+            return
+        if media_type not in formats.BY_MEDIA_TYPE:
+            raise protocol.Malformed("media type")
+        await attachments.begin(path, media_type)
+        while piece := await child.receive_piece(self._limits.page_seconds):
+            with reading.pausing():
+                await attachments.write(piece)
+        problem = protocol.to_problem(await child.receive(self._limits.page_seconds))
+        with reading.pausing():
+            await attachments.end(problem)
 
     def _failed(self, reading: _Reading, failure: Exception, ending: Ending) -> None:
         place = f"page {len(reading.pages) + 1}" if reading.header else "the document"

@@ -17,7 +17,7 @@ from typing import Any
 
 import datadistiller
 from datadistiller import errors
-from datadistiller.parsing import protocol
+from datadistiller.parsing import limits, protocol
 
 #: How long a new process may take until it is ready, seconds.
 START_SECONDS = 60.0
@@ -164,6 +164,21 @@ class Child:
             # Large pages are decoded beside the event loop, so that heartbeats go on.
             return protocol.unpack(body) if length < _READ_BYTES else await asyncio.to_thread(protocol.unpack, body)
         except (asyncio.IncompleteReadError, protocol.Malformed) as error:
+            raise Gone from error
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Silent from error
+
+    async def receive_piece(self, seconds: float) -> bytes:
+        """The next piece of an attachment; empty at its end. Raises ``Silent`` after so many seconds, and ``Gone``."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                length = int.from_bytes(await self._reader.readexactly(protocol.LENGTH_BYTES), "big")
+                if length > limits.PIECE_BYTES:
+                    raise Gone
+                return await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError as error:
             raise Gone from error
         except TimeoutError as error:
             if not limit.expired():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Protocol
-from uuid import UUID
+from dataclasses import replace
 
 from datadistiller import errors, model
 from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome
 from datadistiller.parsing import protocol
+from datadistiller.parsing.listing import Listing
+from datadistiller.stages.attachments import Intake
+from datadistiller.stages.ports import Chunker, DocumentParser, Jobs, Objects
 
 #: Progress is written at most this often, seconds.
 PROGRESS_SECONDS = 0.25
@@ -21,54 +21,26 @@ PROGRESS_SECONDS = 0.25
 _FIRST, _READ, _CHUNKING = 1, 24, 25
 
 
-class Objects(Protocol):
-    """Where uploads are."""
-
-    def local_path(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """The object as a file; raises ``errors.ObjectMissing``."""
-        ...
-
-
-class Jobs(Protocol):
-    """The records of documents."""
-
-    async def get(self, job_id: UUID) -> model.Job:
-        """Raises ``errors.JobNotFound``, also for a deleted document."""
-        ...
-
-    async def advance(
-        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
-    ) -> bool:
-        """False if the delivery's lease or attempt is no longer current."""
-        ...
-
-
-class DocumentParser(Protocol):
-    """Reads a file without harm to this process: ``runtime.sandbox.Sandbox``."""
-
-    async def parse(
-        self, path: Path, media_type: str, on_page: Callable[[int, int | None], Awaitable[None]] | None = None
-    ) -> model.ParsedDocument:
-        """Calls ``on_page`` with pages read and pages in all. Raises a subclass of ``errors.PermanentError``."""
-        ...
-
-
-class Chunker(Protocol):
-    """Cuts pages into chunks. Pure, CPU-bound."""
-
-    def chunk(self, job_id: UUID, document: model.ParsedDocument, filename: str) -> list[model.Chunk]:
-        """The chunks in reading order, none if there is no text."""
-        ...
-
-
 class Ingest:
-    """The ingest stage. Everything it does can be done again: nothing is written but status and progress."""
+    """The ingest stage. Everything it does can be done again: status and progress are written, and objects that no
+    document refers to before the settlement.
 
-    def __init__(self, objects: Objects, jobs: Jobs, parser: DocumentParser, chunker: Chunker) -> None:
+    ``open_intake`` gives what takes in the files that lie in a document.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        jobs: Jobs,
+        parser: DocumentParser,
+        chunker: Chunker,
+        open_intake: Callable[[model.Job], Awaitable[Intake]],
+    ) -> None:
         self._objects = objects
         self._jobs = jobs
         self._parser = parser
         self._chunker = chunker
+        self._open_intake = open_intake
 
     async def __call__(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """One outcome per delivery; what is wrong with a document is its ``Failed``."""
@@ -77,16 +49,33 @@ class Ingest:
     async def _ingest(self, delivery: Delivery) -> Outcome:
         try:
             job = await self._jobs.get(delivery.job_id)
-            document = await self._read(delivery, job)
-            await self._advance(delivery, model.Status.CHUNKING, _CHUNKING, len(document.pages))
-            chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+            intake = await self._open_intake(job)
         except errors.JobNotFound as error:
             return Failed(delivery, errors.LeaseLost(error.message))
         except errors.DataDistillerError as error:
             return Failed(delivery, error)
-        return Done(delivery, Ingested(document, chunks)) if chunks else Failed(delivery, _why_empty(document))
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._result(delivery, job, intake)
+        except errors.DataDistillerError as error:
+            outcome = Failed(delivery, error)
+        finally:
+            if not isinstance(outcome, Done):
+                await intake.discard()
+        return outcome
 
-    async def _read(self, delivery: Delivery, job: model.Job) -> model.ParsedDocument:
+    async def _result(self, delivery: Delivery, job: model.Job, intake: Intake) -> Outcome:
+        document = await self._read(delivery, job, intake)
+        await self._advance(delivery, model.Status.CHUNKING, _CHUNKING, len(document.pages))
+        chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+        if not chunks and intake.found:
+            document = _with_list(document, intake.found)
+            chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+        if not chunks:
+            return Failed(delivery, _why_empty(document))
+        return Done(delivery, Ingested(document, chunks, intake.found))
+
+    async def _read(self, delivery: Delivery, job: model.Job, intake: Intake) -> model.ParsedDocument:
         await self._advance(delivery, model.Status.PROCESSING, _FIRST)
         written = time.monotonic()
 
@@ -99,13 +88,19 @@ class Ingest:
                 written = time.monotonic()
 
         async with self._objects.local_path(job.object_key) as path:
-            return await self._parser.parse(path, job.media_type, on_page)
+            return await self._parser.parse(path, job.media_type, on_page, intake)
 
     async def _advance(
         self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
     ) -> None:
         if not await self._jobs.advance(delivery, status, progress, page_count):
             raise errors.LeaseLost
+
+
+def _with_list(document: model.ParsedDocument, members: Sequence[model.Member]) -> model.ParsedDocument:
+    """A document that says nothing itself, but holds others, is found by what it holds."""
+    listing = Listing((member.path, member.size) for member in members)
+    return replace(document, pages=(*document.pages, listing.page(len(document.pages) + 1, "files in it")))
 
 
 def _why_empty(document: model.ParsedDocument) -> errors.DataDistillerError:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datadistiller import errors, model
 from datadistiller.messages import IndexedText
-from datadistiller.store import filters
+from datadistiller.store import filters, jobs
 from datadistiller.store.database import Database
 from datadistiller.store.statements import Statements
 
@@ -82,4 +82,5 @@ def _passage(row: Mapping[str, Any]) -> model.Passage:
         chunk_no=row["chunk_no"], chunk_id=row["chunk_id"], job_id=row["job_id"], filename=row["filename"],
         collection=row["collection"], metadata=row["metadata"], page=row["page"], page_label=row["page_label"],
         start=row["start_char"], end=row["end_char"], text=row["text"], context=row["context"], score=0.0,
+        parent=jobs.parent_of(row["parent"]),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from datadistiller import errors, messages, model
+from datadistiller.store.children import Children
 from datadistiller.store.database import Connection, Database
 from datadistiller.store.statements import Statements
 
@@ -49,6 +51,7 @@ class Jobs:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._sql = Statements("jobs")
+        self._children = Children()
 
     async def accept(self, new: NewJob) -> Accepted:
         """Records an upload and its first message in one transaction; committed when this returns.
@@ -94,6 +97,7 @@ class Jobs:
         collection: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        parent: UUID | None = None,
     ) -> tuple[list[model.Job], str | None]:
         """Jobs, newest first, and the cursor of the next page (None at the end).
 
@@ -104,7 +108,14 @@ class Jobs:
             rows = await (
                 await conn.execute(
                     self._sql["page"],
-                    {"status": status, "collection": collection, "at": at, "id": last, "limit": limit + 1},
+                    {
+                        "status": status,
+                        "collection": collection,
+                        "at": at,
+                        "id": last,
+                        "limit": limit + 1,
+                        "parent": parent,
+                    },
                 )
             ).fetchall()
         jobs = [job_of(row) for row in rows[:limit]]
@@ -119,17 +130,35 @@ class Jobs:
             rows = await (await conn.execute(self._sql["several"], values)).fetchall()
         return [job_of(row) for row in rows]
 
+    async def children(self, parent: UUID, limit: int, cursor: str | None) -> tuple[Sequence[model.Child], str | None]:
+        """The files in a document, in its order, and the cursor of the next ones.
+
+        Raises ``errors.JobNotFound`` and, for a cursor that is none of ours, ``errors.InvalidRequest``.
+        """
+        if cursor is not None and not re.fullmatch("[0-9]{1,9}", cursor):
+            raise _no_cursor()
+        values = {"parent": parent, "after": int(cursor or 0), "limit": limit + 1}
+        async with self._db.connection() as conn:
+            await self._found(conn, "get", parent)
+            rows = await (await conn.execute(self._sql["children"], values)).fetchall()
+        found = [_child(row) for row in rows[:limit]]
+        return found, str(found[-1].ordinal) if len(rows) > limit else None
+
     async def cancel(self, job_id: UUID) -> model.Job:
-        """Stops a job, once or again; ``errors.Conflict`` if it came to another end already."""
+        """Stops a job and what came with it, once or again; ``errors.Conflict`` if all that came to an end already."""
         async with self._db.transaction() as conn:
-            row = await self._found(conn, "lock", job_id)
-            if row["status"] == model.Status.CANCELLED:
-                return job_of(row)
-            if model.Status(row["status"]).terminal:
+            row = await self._found(conn, "get", job_id)
+            family = await self._children.hold_family(conn, [job_id])
+            row = await self._found(conn, "get", job_id)
+            found = await (await conn.execute(self._sql["unfinished"], {"jobs": family})).fetchall()
+            stopped = [one["job_id"] for one in found if one["job_id"] != job_id]
+            if not model.Status(row["status"]).terminal:
+                stopped.append(job_id)
+            if not stopped and row["status"] != model.Status.CANCELLED:
                 raise errors.Conflict(f"Job {job_id} is {row['status']} already; there is nothing to cancel.")
-            for name in ("drop_messages", "unindex_chunks", "touch_chunks"):
-                await conn.execute(self._sql[name], {"job_id": job_id})
-            return job_of(await self._found(conn, "cancel", job_id))
+            for name in ("drop_messages", "unindex_chunks", "touch_chunks", "cancel"):
+                await conn.execute(self._sql[name], {"jobs": stopped})
+            return job_of(await self._found(conn, "get", job_id))
 
     async def retry(self, job_id: UUID) -> model.Job:
         """Starts a new attempt; ``errors.Conflict`` unless the job failed, is partial or was cancelled."""
@@ -142,12 +171,15 @@ class Jobs:
             return await self._restart(conn, job_id, row["lane"])
 
     async def delete(self, job_id: UUID) -> None:
-        """Hides the document from every query at once and orders its removal. ``errors.JobNotFound`` if gone."""
+        """Hides the document from every query at once, and what came with it only, and orders their removal.
+
+        ``errors.JobNotFound`` if it is gone.
+        """
         async with self._db.transaction() as conn:
-            row = await self._found(conn, "lock", job_id)
-            for name in ("drop_messages", "drop_letters", "touch_chunks", "delete"):
-                await conn.execute(self._sql[name], {"job_id": job_id})
-            await self._order(conn, messages.REMOVE_TOPIC, job_id, row["attempt"], row["lane"])
+            await self._found(conn, "get", job_id)
+            await self._children.hold_family(conn, [job_id])
+            await self._found(conn, "get", job_id)
+            await self._children.delete(conn, [job_id, *await self._children.orphans(conn, gone=[job_id])])
 
     async def events(self, job_id: UUID, after_n: int = 0) -> Sequence[model.JobEvent]:
         """What happened to the job after event number ``after_n``, at most 1,000 events."""
@@ -210,6 +242,7 @@ class Jobs:
                 return Accepted(job_of(row), duplicate=False, replayed=False)
             first = await self._one(conn, "same_content", collection=new.collection, sha256=new.sha256)
             if first is not None:
+                await self._one(conn, "adopt", job_id=first["job_id"])
                 return await self._duplicate(conn, first)
         raise errors.Unavailable("The document was uploaded and deleted at the same time by others.")
 
@@ -221,7 +254,7 @@ class Jobs:
 
     async def _restart(self, conn: Connection, job_id: UUID, lane: int) -> model.Job:
         for name in ("drop_messages", "drop_letters"):
-            await conn.execute(self._sql[name], {"job_id": job_id})
+            await conn.execute(self._sql[name], {"jobs": [job_id]})
         row = await self._found(conn, "restart", job_id)
         await self._order(conn, messages.INGEST_TOPIC, job_id, row["attempt"], lane)
         return job_of(row)
@@ -251,7 +284,20 @@ def job_of(row: Mapping[str, Any]) -> model.Job:
         failed_chunks=row["failed_chunks"], page_count=row["page_count"], failed_pages=row["failed_pages"],
         searchable=row["searchable"], error=model.Problem(**row["error"]) if row["error"] else None,
         created_at=row["created_at"], updated_at=row["updated_at"], finished_at=row["finished_at"],
+        depth=row["depth"], root_job_id=row["root_job_id"], parent=parent_of(row.get("parent")),
+        children=row.get("children") or {},
     )  # fmt: skip
+
+
+def _child(row: Mapping[str, Any]) -> model.Child:
+    problem = model.Problem(**row["problem"]) if row["problem"] else None
+    job = job_of(row) if row["job_id"] is not None else None
+    return model.Child(row["ordinal"], row["path"], row["size"], job, problem)
+
+
+def parent_of(found: Mapping[str, Any] | None) -> model.Parent | None:
+    """The parent that the function ``parent_of`` of the database gives."""
+    return model.Parent(UUID(found["job_id"]), found["filename"], found["path"]) if found else None
 
 
 def _encode(job: model.Job) -> str:
@@ -263,4 +309,8 @@ def _decode(cursor: str) -> tuple[datetime, UUID]:
         at, job_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii").split("|")
         return datetime.fromisoformat(at), UUID(job_id)
     except (ValueError, binascii.Error) as error:
-        raise errors.InvalidRequest("The cursor is not one that this list gave.", hint="Start without it.") from error
+        raise _no_cursor() from error
+
+
+def _no_cursor() -> errors.InvalidRequest:
+    return errors.InvalidRequest("The cursor is not one that this list gave.", hint="Start without it.")

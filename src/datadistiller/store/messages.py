@@ -18,6 +18,7 @@ from datadistiller import errors, model
 from datadistiller.messages import (
     CHUNK_TOPIC,
     INGEST_TOPIC,
+    REMOVE_TOPIC,
     Begun,
     Delivery,
     Done,
@@ -118,10 +119,11 @@ class Messages:
         done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         async with self._db.transaction() as conn:
+            await self._results.hold(conn, done)
             await conn.execute(self._sql["lock_jobs"], {"jobs": sorted({o.delivery.job_id for o in outcomes})})
             taken = await self._take_done(conn, done, model_id)
             kept, buried = await self._take_failed(conn, failed, limits)
-            read = [d.delivery.job_id for d in taken if isinstance(d.result, Ingested)]
+            read = {d.delivery.job_id: d.result for d in taken if isinstance(d.result, Ingested)}
             moved = sorted({*read, *(delivery.job_id for delivery in buried)})
             if moved:
                 await conn.execute(self._sql["finish"], {"jobs": moved})
@@ -129,7 +131,7 @@ class Messages:
         return Settled(
             refused=[o.delivery.message_id for o in outcomes if o.delivery.message_id not in settled],
             jobs=moved,
-            next_topics=frozenset({CHUNK_TOPIC}) if read else frozenset(),
+            next_topics=frozenset(topic for result in read.values() for topic in _topics(result)),
             changed=bool(taken),
         )
 
@@ -277,6 +279,11 @@ def _readable(outcome: Outcome) -> Outcome:
     if isinstance(outcome, Done) and isinstance(outcome.result, Ingested) and not outcome.result.chunks:
         return Failed(outcome.delivery, errors.NoText())
     return outcome
+
+
+def _topics(result: Ingested) -> tuple[str, ...]:
+    """Where a reading leaves messages; its members may replace others, which then are removed."""
+    return (CHUNK_TOPIC, INGEST_TOPIC, REMOVE_TOPIC) if result.members else (CHUNK_TOPIC,)
 
 
 def _stored(embedded: Embedded) -> bytes:

@@ -9,7 +9,8 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from datadistiller import model
-from datadistiller.messages import CHUNK_TOPIC, Delivery, Ingested
+from datadistiller.messages import CHUNK_TOPIC, Delivery, Done, Ingested
+from datadistiller.store.children import Children
 from datadistiller.store.database import Connection
 from datadistiller.store.statements import Statements
 
@@ -25,9 +26,16 @@ class Results:
     def __init__(self) -> None:
         self._ingested = Statements("ingested")
         self._removed = Statements("removed")
+        self._children = Children()
+
+    async def hold(self, conn: Connection, done: Sequence[Done]) -> None:
+        """Takes the locks that children need, before all others."""
+        jobs = [d.delivery.job_id for d in done if isinstance(d.result, Ingested) and _has_children(d)]
+        if jobs:
+            await self._children.hold_family(conn, jobs)
 
     async def ingested(self, conn: Connection, delivery: Delivery, result: Ingested) -> None:
-        """Replaces pages and chunks of the job and orders the embedding of what is new."""
+        """Replaces pages, chunks and children of the job and orders the embedding of what is new."""
         job = {"job_id": delivery.job_id}
         same = {"chunks": [c.chunk_id for c in result.chunks], "contexts": [c.context for c in result.chunks]}
         await conn.execute(self._ingested["drop_pages"], job)
@@ -41,6 +49,8 @@ class Results:
             await conn.execute(self._ingested["keep_vectors"], job)
         await conn.execute(self._ingested["drop_chunks"], {**job, **same})
         await conn.execute(self._ingested["describe"], {**job, **_description(result)})
+        if result.members or delivery.attempt > 1:
+            await self._children.record(conn, delivery.job_id, result.members, again=delivery.attempt > 1)
         await conn.execute(self._ingested["touch_chunks"], job)
         await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})
 
@@ -49,6 +59,10 @@ class Results:
         if jobs:
             for name in ("drop_chunks", "drop_pages", "drop_letters", "drop_keys", "tombstone"):
                 await conn.execute(self._removed[name], {"jobs": list(jobs)})
+
+
+def _has_children(done: Done) -> bool:
+    return bool(done.delivery.attempt > 1 or (isinstance(done.result, Ingested) and done.result.members))
 
 
 def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:

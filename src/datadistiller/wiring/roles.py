@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Any
 
-from datadistiller import errors, objects, pipeline
+from datadistiller import errors, model, objects, pipeline
 from datadistiller.runtime import heartbeat, reaper
 from datadistiller.runtime.flights import Flights
 from datadistiller.runtime.relay import Relay
 from datadistiller.runtime.settlement import Settlement
 from datadistiller.runtime.worker import Stage, Worker
 from datadistiller.settings import Settings
+from datadistiller.store.children import Family
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.inspection import Inspection
 from datadistiller.store.jobs import Jobs
@@ -94,6 +95,8 @@ async def _open_ingest(
     from datadistiller.embedding.wordpiece import WordpieceTokenizer
     from datadistiller.runtime.sandbox import Limits as ParserLimits
     from datadistiller.runtime.sandbox import Sandbox
+    from datadistiller.stages.attachments import Intake
+    from datadistiller.stages.attachments import Limits as IntakeLimits
     from datadistiller.stages.ingest import Ingest
 
     settings = core.settings
@@ -108,7 +111,13 @@ async def _open_ingest(
     sandbox = Sandbox(limits, concurrency=spec.concurrency)
     stack.push_async_callback(sandbox.close)
     chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
-    return Ingest(store, Jobs(core.database), sandbox, chunker)
+    family = Family(core.database)
+    most = IntakeLimits(settings.max_attachments, settings.max_attachment_bytes, settings.max_nesting)
+
+    async def intake(job: model.Job) -> Intake:
+        return Intake(store, family, job, await family.spent(job), most)
+
+    return Ingest(store, Jobs(core.database), sandbox, chunker, intake)
 
 
 async def _worker(

@@ -35,7 +35,7 @@ DELETE FROM idempotency_keys WHERE key = %(key)s AND job_id = %(job_id)s RETURNI
 
 -- name: get
 -- One document; deleted ones are not there.
-SELECT * FROM document_jobs WHERE job_id = %(job_id)s AND deleted_at IS NULL;
+SELECT *, parent_of(job_id) AS parent, children_of(job_id) AS children FROM document_jobs WHERE job_id = %(job_id)s AND deleted_at IS NULL;
 
 -- name: lock
 -- The same, locked for a change.
@@ -43,17 +43,26 @@ SELECT * FROM document_jobs WHERE job_id = %(job_id)s AND deleted_at IS NULL FOR
 
 -- name: page
 -- Newest first, after a cursor.
-SELECT * FROM document_jobs
+SELECT *, parent_of(job_id) AS parent, children_of(job_id) AS children FROM document_jobs j
 WHERE deleted_at IS NULL
+  AND (%(parent)s::uuid IS NULL OR EXISTS (
+      SELECT 1 FROM document_children c WHERE c.parent_id = %(parent)s AND c.child_id = j.job_id))
   AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(collection)s::text IS NULL OR collection = %(collection)s)
   AND (%(at)s::timestamptz IS NULL OR (created_at, job_id) < (%(at)s, %(id)s::uuid))
 ORDER BY created_at DESC, job_id DESC
 LIMIT %(limit)s;
 
+-- name: children
+-- The files in a document, in its order, with their documents.
+SELECT c.ordinal, c.path, c.size, c.problem, j.*, parent_of(j.job_id) AS parent, children_of(j.job_id) AS children
+FROM document_children c LEFT JOIN document_jobs j ON j.job_id = c.child_id
+WHERE c.parent_id = %(parent)s AND c.ordinal > %(after)s AND j.deleted_at IS NULL
+ORDER BY c.ordinal LIMIT %(limit)s;
+
 -- name: several
 -- Those of some documents that are there, newest first.
-SELECT * FROM document_jobs
+SELECT *, parent_of(job_id) AS parent, children_of(job_id) AS children FROM document_jobs
 WHERE job_id = ANY(%(ids)s) AND deleted_at IS NULL
   AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(collection)s::text IS NULL OR collection = %(collection)s)
@@ -61,18 +70,18 @@ ORDER BY created_at DESC, job_id DESC;
 
 -- name: drop_messages
 -- Work that nobody shall do any more, leased or not: a late result finds no row and is refused.
-DELETE FROM messages WHERE job_id = %(job_id)s;
+DELETE FROM messages WHERE job_id = ANY(%(jobs)s);
 
 -- name: drop_letters
 -- Dead letters of earlier attempts.
-DELETE FROM dead_letters WHERE job_id = %(job_id)s;
+DELETE FROM dead_letters WHERE job_id = ANY(%(jobs)s);
 
 -- name: cancel
--- A request stopped it.
+-- A request stopped them.
 UPDATE document_jobs SET status = 'cancelled', finished_at = now(),
     error = jsonb_build_object('code', 'cancelled', 'message', 'Cancelled by request.',
                                'hint', 'Start it again with retry.')
-WHERE job_id = %(job_id)s RETURNING *;
+WHERE job_id = ANY(%(jobs)s);
 
 -- name: restart
 -- A retry is a new attempt of the same job.
@@ -81,18 +90,33 @@ UPDATE document_jobs SET attempt = attempt + 1, status = 'pending', progress = 0
 WHERE job_id = %(job_id)s RETURNING *;
 
 -- name: touch_chunks
--- Tells the index to read the job's chunks again.
+-- Tells the index to read the jobs' chunks again.
 INSERT INTO chunk_changes (job_id, chunk_nos)
-SELECT job_id, array_agg(chunk_no) FROM document_chunks WHERE job_id = %(job_id)s GROUP BY job_id, chunk_no / 128;
+SELECT job_id, array_agg(chunk_no) FROM document_chunks WHERE job_id = ANY(%(jobs)s) GROUP BY job_id, chunk_no / 128;
 
 -- name: unindex_chunks
 -- A job that is not searchable leaves the index; its chunks must be acknowledged again before a later attempt counts.
 UPDATE document_chunks c SET status = 'pending' FROM document_jobs j
-WHERE c.job_id = %(job_id)s AND j.job_id = c.job_id AND NOT j.searchable AND c.status = 'indexed';
+WHERE c.job_id = ANY(%(jobs)s) AND j.job_id = c.job_id AND NOT j.searchable AND c.status = 'indexed';
 
 -- name: delete
 -- Hidden from every query from here on.
-UPDATE document_jobs SET deleted_at = now(), searchable = false WHERE job_id = %(job_id)s;
+UPDATE document_jobs SET deleted_at = now(), searchable = false WHERE job_id = ANY(%(jobs)s);
+
+-- name: order_removal
+-- What purges them.
+INSERT INTO messages (topic, job_id, job_attempt, lane)
+SELECT %(topic)s, job_id, attempt, lane FROM document_jobs WHERE job_id = ANY(%(jobs)s);
+
+-- name: unfinished
+-- Those of these documents that only came with another one and are on their way.
+SELECT job_id FROM document_jobs
+WHERE job_id = ANY(%(jobs)s) AND NOT uploaded AND deleted_at IS NULL
+  AND status IN ('pending', 'processing', 'chunking', 'embedding');
+
+-- name: adopt
+-- A person uploaded what had come with another document: it stays when that one is deleted.
+UPDATE document_jobs SET uploaded = true WHERE job_id = %(job_id)s AND NOT uploaded RETURNING job_id;
 
 -- name: events
 -- What happened after an event number.

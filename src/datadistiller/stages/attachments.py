@@ -1,0 +1,127 @@
+"""Takes in the files that lie in a document: their bytes go to the object store, to become documents of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+from uuid import uuid4
+
+from datadistiller import errors, model, objects
+from datadistiller.store.children import Family
+
+#: Up to this size a file waits in memory, bytes.
+IN_MEMORY = 1 << 20
+#: Why a file may be left out without anybody missing it.
+_HARMLESS = frozenset({errors.UnsupportedType.code, errors.EmptyDocument.code})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be taken out of one upload: files, bytes, and how deep they may lie."""
+
+    members: int
+    bytes: int
+    nesting: int
+
+
+class Intake:
+    """``runtime.sandbox.Attachments`` of one reading of one document.
+
+    Each reading stores under job ids of its own: two workers that read the same document at the same time, because one
+    of them was given up, never write the same object. What no settlement takes is deleted here, or by the sweeper.
+    """
+
+    def __init__(
+        self, store: objects.ObjectStore, family: Family, job: model.Job, spent: tuple[int, int], limits: Limits
+    ) -> None:
+        self._deep = job.depth >= limits.nesting
+        self.most_members = 0 if self._deep else max(0, limits.members - spent[0])
+        self.most_bytes = max(0, limits.bytes - spent[1])
+        self.found: list[model.Member] = []
+        self._store = store
+        self._family = family
+        self._job = job
+        self._kept = 0
+        self._taken: set[str] = set()  # hashes
+        self._file: IO[bytes] | None = None
+
+    async def begin(self, path: str, media_type: str) -> None:
+        """See ``runtime.sandbox.Attachments``."""
+        self._close()
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+        self._digest = hashlib.sha256()
+        self._path, self._media_type, self._size = path, media_type, 0
+
+    async def write(self, piece: bytes) -> None:
+        """See ``runtime.sandbox.Attachments``. Raises OSError if the disk for temporary files is full."""
+        assert self._file is not None
+        self._digest.update(piece)
+        self._size += len(piece)
+        await asyncio.to_thread(self._file.write, piece)
+
+    async def end(self, problem: model.Problem | None) -> None:
+        """See ``runtime.sandbox.Attachments``. Raises what the object store does."""
+        if problem is not None:
+            self.refuse(self._path, self._size, problem)
+        elif (sha256 := self._digest.hexdigest()) == self._job.sha256:
+            self.refuse(self._path, self._size, errors.UnsupportedType("It is the file that it lies in.").problem())
+        else:
+            member = model.Member(self._path, self._size, self._media_type, sha256)
+            if sha256 not in self._taken and not await self._family.known(self._job.collection, sha256):
+                member = await self._stored(member)
+            self._taken.add(sha256)
+            self.found.append(member)
+        self._close()
+
+    def refuse(self, path: str, size: int, problem: model.Problem) -> None:
+        """See ``runtime.sandbox.Attachments``."""
+        if self._deep:
+            problem = errors.LimitExceeded(
+                "What lies this deep in other files is not taken out (DATADISTILLER_MAX_NESTING).",
+                hint="Unpack the upload, and upload what is in it.",
+            ).problem()
+        self.found.append(model.Member(path, size, problem=problem, missed=problem.code not in _HARMLESS))
+
+    def keep(self) -> None:
+        """See ``runtime.sandbox.Attachments``."""
+        self._kept = len(self.found)
+
+    async def rewind(self) -> None:
+        """See ``runtime.sandbox.Attachments``."""
+        await self._drop(self._kept)
+
+    async def discard(self) -> None:
+        """Deletes all that was stored: the document was not read after all."""
+        with suppress(errors.DataDistillerError):  # the sweeper comes by
+            await self._drop(0)
+
+    async def _drop(self, start: int) -> None:
+        self._close()
+        gone = self.found[start:]
+        del self.found[start:]
+        self._taken = {member.sha256 for member in self.found if member.sha256}
+        for member in gone:
+            if member.object_key:
+                await self._store.delete(member.object_key)
+
+    async def _stored(self, member: model.Member) -> model.Member:
+        job_id = uuid4()
+        key = objects.object_key(job_id, member.filename)
+        await self._store.put(key, self._content())
+        return model.Member(member.path, member.size, member.media_type, member.sha256, job_id, key)
+
+    async def _content(self) -> AsyncIterator[bytes]:
+        assert self._file is not None
+        self._file.seek(0)
+        while piece := await asyncio.to_thread(self._file.read, IN_MEMORY):
+            yield piece
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

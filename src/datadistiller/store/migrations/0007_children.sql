@@ -1,0 +1,78 @@
+-- What is attached to a document, or packed in it, is a document of its own, linked to the one it lies in.
+
+ALTER TABLE document_jobs
+    ADD COLUMN uploaded boolean NOT NULL DEFAULT true, -- by a person; false: it only came with another document
+    ADD COLUMN depth smallint NOT NULL DEFAULT 0, -- in how many others it lies
+    ADD COLUMN root_job_id uuid; -- the upload it came with
+CREATE INDEX document_jobs_root ON document_jobs (root_job_id) WHERE root_job_id IS NOT NULL;
+
+-- The files in a document, in its order. The same bytes are one document, so a child may have several parents.
+-- A child that was deleted by itself keeps its link: it does not come again when the parent is read again.
+CREATE TABLE document_children (
+    parent_id uuid NOT NULL REFERENCES document_jobs ON DELETE CASCADE,
+    ordinal   integer NOT NULL,
+    child_id  uuid REFERENCES document_jobs ON DELETE CASCADE, -- NULL: it did not become a document
+    path      text NOT NULL,
+    size      bigint NOT NULL,
+    sha256    text NOT NULL,
+    problem   jsonb, -- why it did not: {code, message, hint}
+    missed    boolean NOT NULL DEFAULT false, -- it should have
+    PRIMARY KEY (parent_id, ordinal)
+);
+CREATE INDEX document_children_child ON document_children (child_id) WHERE child_id IS NOT NULL;
+
+-- The document that another one lies in; the oldest, if there are several.
+CREATE FUNCTION parent_of(id uuid) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT jsonb_build_object('job_id', p.job_id, 'filename', p.filename, 'path', c.path)
+    FROM document_children c JOIN document_jobs p ON p.job_id = c.parent_id
+    WHERE c.child_id = id AND p.deleted_at IS NULL ORDER BY p.job_no, c.ordinal LIMIT 1
+$$;
+
+-- The documents that lie in another one, by status.
+CREATE FUNCTION children_of(id uuid) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT coalesce(jsonb_object_agg(k.status, k.n), '{}') FROM (
+        SELECT j.status, count(DISTINCT j.job_id) AS n FROM document_children c JOIN document_jobs j ON j.job_id = c.child_id
+        WHERE c.parent_id = id AND j.deleted_at IS NULL GROUP BY j.status) k
+$$;
+
+-- As before; a document whose files could not all be taken in is partial as well.
+CREATE OR REPLACE FUNCTION finish_jobs(ids uuid[]) RETURNS SETOF uuid LANGUAGE sql AS $$
+    WITH counted AS (
+        SELECT j.job_id, count(*)::int AS n, (count(*) FILTER (WHERE c.status = 'indexed'))::int AS indexed,
+               (count(*) FILTER (WHERE c.status = 'failed'))::int AS failed
+        FROM document_jobs j JOIN document_chunks c ON c.job_id = j.job_id AND c.attempt = j.attempt
+        WHERE j.job_id = ANY(ids) AND j.status = 'embedding' AND j.deleted_at IS NULL
+          AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.job_id = j.job_id)
+        GROUP BY j.job_id
+    ), finished AS (
+        SELECT k.*, (SELECT count(*) FROM document_children d WHERE d.parent_id = k.job_id AND d.missed) AS missed,
+               (SELECT count(*) FROM document_children d WHERE d.parent_id = k.job_id) AS members
+        FROM counted k JOIN document_jobs j USING (job_id)
+        WHERE j.total_chunks > 0 AND k.n = j.total_chunks AND k.indexed + k.failed = k.n
+    )
+    UPDATE document_jobs j SET
+        processed_chunks = k.n,
+        failed_chunks = k.failed,
+        progress = 100,
+        status = CASE WHEN k.indexed = 0 THEN 'failed'
+                      WHEN k.failed > 0 OR j.failed_pages <> '[]' OR k.missed > 0 THEN 'partial'
+                      ELSE 'completed' END,
+        searchable = k.indexed > 0,
+        finished_at = now(),
+        error = CASE WHEN k.failed > 0 THEN jsonb_build_object(
+                         'code', 'chunks_failed',
+                         'message', format('%s of %s chunks could not be embedded.', k.failed, k.n),
+                         'hint', 'See ''datadistiller dead-letters list''; ''datadistiller retry'' tries them again.')
+                     WHEN j.failed_pages <> '[]' THEN jsonb_build_object(
+                         'code', 'pages_failed',
+                         'message', format('%s of %s pages could not be read.',
+                                           jsonb_array_length(j.failed_pages), j.page_count),
+                         'hint', 'failed_pages names them; the rest is searchable.')
+                     WHEN k.missed > 0 THEN jsonb_build_object(
+                         'code', 'members_missed',
+                         'message', format('%s of the %s files in it could not be taken in.', k.missed, k.members),
+                         'hint', 'GET /api/v2/documents/{job_id}/children says which and why; the rest is searchable.')
+                     END
+    FROM finished k WHERE j.job_id = k.job_id
+    RETURNING j.job_id
+$$;
