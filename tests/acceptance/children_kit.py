@@ -15,13 +15,14 @@ from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.runtime.sandbox import Limits as ParserLimits
 from datadistiller.runtime.sandbox import Sandbox
-from datadistiller.stages.attachments import Intake, Limits
+from datadistiller.stages.attachments import Intake
 from datadistiller.stages.ingest import Ingest
+from datadistiller.stages.ports import IntakeLimits
 from datadistiller.stages.remove import Remove
 from datadistiller.store.children import Family
 from tests.acceptance import api_parts
 
-MOST = Limits(members=100, bytes=1 << 20, nesting=3)
+MOST = IntakeLimits(members=100, bytes=1 << 20, nesting=3)
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -36,7 +37,7 @@ def packed(files: Mapping[str, bytes]) -> bytes:
 class Workers:
     """The workers of all stages; each call does what is due."""
 
-    def __init__(self, parts: Any, sandbox: Sandbox, limits: Limits = MOST) -> None:
+    def __init__(self, parts: Any, sandbox: Sandbox, limits: IntakeLimits = MOST) -> None:
         self.parts = parts
         self.limits = limits
         family = Family(parts.database)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from datadistiller.stages.attachments import Limits
+from datadistiller.stages.ports import IntakeLimits
 from tests.acceptance import api_parts, children_kit
 from tests.acceptance.api_kit import is_problem, on_one_machine, stored, upload
 from tests.acceptance.children_kit import Workers, packed
@@ -143,7 +143,7 @@ async def test_a_child_stays_as_long_as_somebody_has_it(client: httpx.AsyncClien
 
 @on_one_machine  # the limits are the parser's and the stage's
 async def test_beyond_the_limits_what_fits_is_taken_in(client: httpx.AsyncClient, workers: Workers) -> None:
-    workers.limits = Limits(members=2, bytes=1000, nesting=1)
+    workers.limits = IntakeLimits(members=2, bytes=1000, nesting=1)
     large = bytes(f"{list(range(700))}", "ascii")
     many = packed({"large.txt": large, "ferry.txt": FERRY, "light.txt": LIGHT})
     job_id = await taken_in(client, workers, many, "many.zip")
@@ -157,7 +157,7 @@ async def test_beyond_the_limits_what_fits_is_taken_in(client: httpx.AsyncClient
     assert "MAX_ATTACHMENT_BYTES" in found[0]["problem"]["message"]
     assert "MAX_ATTACHMENTS" in found[2]["problem"]["message"]
 
-    workers.limits = Limits(members=10, bytes=1000, nesting=1)
+    workers.limits = IntakeLimits(members=10, bytes=1000, nesting=1)
     deep = packed({"in.zip": packed({"deep.txt": b"Nobody reads what lies this deep."})})
     [inner] = await children(client, await taken_in(client, workers, deep, "deep.zip"))
     assert inner["job"]["status"] == "partial"
@@ -167,7 +167,7 @@ async def test_beyond_the_limits_what_fits_is_taken_in(client: httpx.AsyncClient
 
 @on_one_machine  # rows and links are the database's
 async def test_a_retry_brings_what_is_missing_and_nothing_twice(client: httpx.AsyncClient, workers: Workers) -> None:
-    workers.limits = Limits(members=2, bytes=10_000, nesting=3)
+    workers.limits = IntakeLimits(members=2, bytes=10_000, nesting=3)
     broken = b"\x1f\x8b\x08" + bytes(40)
     body = packed({"light.txt": LIGHT, "broken.gz": broken, "ferry.txt": FERRY})
     job_id = await taken_in(client, workers, body, "coast.zip")
@@ -182,12 +182,12 @@ async def test_a_retry_brings_what_is_missing_and_nothing_twice(client: httpx.As
     [tried, _] = await children(client, job_id)
     assert (tried["job"]["job_id"], tried["job"]["attempt"]) == (failed["job"]["job_id"], 2)
 
-    workers.limits = Limits(members=1, bytes=10_000, nesting=3)
+    workers.limits = IntakeLimits(members=1, bytes=10_000, nesting=3)
     await client.post(retry)
     assert await done(client, workers, job_id) == ["and more"], "what is no longer taken out is deleted"
     is_problem(await client.get(f"/api/v2/documents/status/{failed['job']['job_id']}"), 404, "job_not_found")
 
-    workers.limits = Limits(members=10, bytes=10_000, nesting=3)
+    workers.limits = IntakeLimits(members=10, bytes=10_000, nesting=3)
     await client.post(retry)
     assert await done(client, workers, job_id) == ["broken.gz", "ferry.txt"]
     assert (await status(client, job_id))["status"] == "completed"

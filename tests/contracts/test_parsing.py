@@ -9,21 +9,22 @@ import pytest
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, formats, registry, sniff
+from datadistiller.parsing import Attachment, Header, formats, registry, sniff
 from tests.fixtures import files
 
 MEDIA_TYPES = [form.media_type for form in formats.FORMATS]
 PAGED = [form.media_type for form in formats.FORMATS if form.pages]
 WITHOUT_HEADINGS = [formats.TEXT, formats.CODE, formats.XLSX, formats.XLS, formats.ODS, formats.CSV, formats.TSV,
-                    formats.JSON, formats.JSON_LINES]  # fmt: skip
+                    formats.JSON, formats.JSON_LINES, formats.ZIP, formats.TAR, formats.GZIP, formats.BZIP2,
+                    formats.XZ]  # fmt: skip
 
 
 def parse(path: Path, media_type: str, first_page: int = 1) -> tuple[Header, list[Page]]:
     """Everything the parser yields, its order checked."""
-    header, *pages = registry.parser_of(media_type).parse(path, media_type, first_page)
+    header, *items = registry.parser_of(media_type).parse(path, media_type, first_page)
     assert isinstance(header, Header)
-    assert all(isinstance(page, Page) for page in pages)
-    return header, [page for page in pages if isinstance(page, Page)]
+    assert all(isinstance(item, Page | Attachment) for item in items)
+    return header, [item for item in items if isinstance(item, Page)]
 
 
 def well_formed(page: Page) -> bool:

@@ -92,13 +92,13 @@ def test_the_summary_names_the_job_that_retry_wants(capsys: pytest.CaptureFixtur
 
 
 def test_files_of_other_types_are_counted_and_some_named(tmp_path: Path) -> None:
-    for name in ("a.txt", "b.exe", ".hidden.exe", ".git/config", ".git/notes.txt", "deep/c.zip"):
+    for name in ("a.txt", "b.exe", ".hidden.exe", ".git/config", ".git/notes.txt", "deep/c.iso"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert [path.name for path in ingest.files_of([tmp_path])] == ["a.txt"]
-    assert ingest.left_out([tmp_path]) == "2 files of other types were left out: b.exe, c.zip."
-    assert ingest.left_out([tmp_path / "deep"]) == "1 file of another type was left out: c.zip."
+    assert ingest.left_out([tmp_path]) == "2 files of other types were left out: b.exe, c.iso."
+    assert ingest.left_out([tmp_path / "deep"]) == "1 file of another type was left out: c.iso."
     assert ingest.left_out([tmp_path / "b.exe"]) == "", "a file that is named is tried"
     for n in range(9):
         (tmp_path / f"{n}.bin").touch()

@@ -14,6 +14,8 @@ import pytest
 from datadistiller import errors, model
 from datadistiller.messages import INGEST_TOPIC, Delivery, Done, Failed, Ingested
 from datadistiller.stages import ingest
+from datadistiller.stages.attachments import Intake
+from datadistiller.stages.ports import IntakeLimits
 
 JOB = model.Job(
     uuid.uuid4(), "ducks.pdf", "default", "application/pdf", 3, "ab", "uploads/x/ducks.pdf", model.Lane.BULK, {},
@@ -65,7 +67,11 @@ class Parser:
     error: Exception | None = None
 
     async def parse(
-        self, path: Path, media_type: str, on_page: Callable[[int, int | None], Awaitable[None]] | None = None
+        self,
+        path: Path,
+        media_type: str,
+        on_page: Callable[[int, int | None], Awaitable[None]] | None = None,
+        attachments: Intake | None = None,
     ) -> model.ParsedDocument:
         assert media_type == JOB.media_type
         assert on_page is not None
@@ -87,10 +93,15 @@ class Chunker:
         ]
 
 
+async def intake(job: model.Job) -> Intake:
+    """Takes in nothing: the parser here gives pages only."""
+    return Intake(None, None, job, (0, 0), IntakeLimits(0, 0, 0))  # type: ignore[arg-type]
+
+
 async def run(jobs: Jobs, parser: Parser) -> Done | Failed:
     """The outcome of the one delivery; the object is given back in any case."""
     objects = Objects()
-    [outcome] = await ingest.Ingest(objects, jobs, parser, Chunker())([DELIVERY])
+    [outcome] = await ingest.Ingest(objects, jobs, parser, Chunker(), intake)([DELIVERY])
     assert outcome.delivery is DELIVERY
     return outcome
 

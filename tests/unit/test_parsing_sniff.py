@@ -101,8 +101,7 @@ def test_content_and_name(data: bytes, name: str, media_type: str) -> None:
         (files.OLE + bytes(600), "a.bin", "97-2003"),
         (bytes(5000), "a.txt", "zero bytes"),
         (bytes(range(256)) * 20, "a.txt", "unknown binary"),
-        (bytes(257) + b"ustar", "a.tar", "tar"),
-        (b"\x1f\x8b\x08", "a.txt.gz", "gzip"),
+        (b"7z\xbc\xaf\x27\x1c", "a.7z", "7-Zip archive"),
     ],
 )
 def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
@@ -113,7 +112,9 @@ def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"a.txt": "x", "word/readme.txt": "x"}, "ZIP"),
+        ({"Index/Document.iwa": "x", "preview.jpg": "x"}, "iWork"),
+        ({"FixedDocSeq.fdseq": "x"}, "XPS"),
+        ({"META-INF/MANIFEST.MF": "x", "A.class": "x"}, "program"),
         ({"mimetype": "application/vnd.oasis.opendocument.graphics", "content.xml": "x"}, "OpenDocument drawing"),
         ({"[Content_Types].xml": "application/vnd.ms-excel.sheet.binary.macroEnabled.main"}, "xlsb"),
     ],
@@ -122,6 +123,13 @@ def test_other_zip_files(tmp_path: Path, parts: dict[str, str], what: str) -> No
     path = files.zipped(tmp_path / "a", parts, stored=("mimetype",))
     with pytest.raises(errors.UnsupportedType, match=what):
         sniff(head(path), "a.zip")
+
+
+def test_an_archive_with_a_folder_of_that_name_is_no_office_file(tmp_path: Path) -> None:
+    path = files.zipped(tmp_path / "a", {"a.txt": "x", "word/readme.txt": "x"})
+    assert sniff(head(path), "a.zip") == formats.ZIP
+    with pytest.raises(errors.UnsupportedType, match="iWork"):
+        sniff(head(path), "a.pages")
 
 
 def test_office_file_whose_type_is_beyond_the_head(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import datadistiller
 from datadistiller import errors, settings, wiring
 from datadistiller.api import (
     access,
+    children,
     dead_letters,
     doctor,
     documents,
@@ -35,7 +36,7 @@ from datadistiller.api.admission import Admission, Limits
 
 DESCRIPTION = "Drop documents in, ask questions, get answers with exact citations. Errors are problem+json (RFC 9457)."
 #: Events before status, status before documents: the first route that fits is taken.
-RESOURCES = (upload, events, status, documents, query, dead_letters, doctor, index, keys, health, metrics)
+RESOURCES = (upload, events, status, documents, children, query, dead_letters, doctor, index, keys, health, metrics)
 REF = "#/components/schemas/{model}"
 
 

@@ -124,23 +124,6 @@ async def get_page(
     return schemas.Page(job_id=job_id, page=found.number, label=found.label, text=found.text)
 
 
-@router.get(
-    "/{job_id}/children",
-    operation_id="list_children",
-    summary="The files in a document",
-    responses=problems.documented(errors.JobNotFound),
-)
-async def list_children(
-    job_id: JobId,
-    parts: Parts,
-    limit: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
-    cursor: schemas.Cursor = None,
-) -> schemas.ChildList:
-    """What is attached to it or packed in it, in its order: each a document of its own, or the reason why not."""
-    found, following = await parts.jobs.children(job_id, limit, cursor)
-    return schemas.ChildList(children=[schemas.Child.of(child) for child in found], next_cursor=following)
-
-
 @router.post(
     "/{job_id}/cancel",
     operation_id="cancel_document",

@@ -17,8 +17,6 @@ QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 #: A field of metadata in a filter, as the schema has it: operators stand below fields only.
 FIELD_PATTERN = r"^([^$][\s\S]*)?$"
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
-#: Nothing that would disturb a terminal or a log.
-KEY_NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
 COLLECTION_RULE = (
     "The name of a collection has 1 to 64 characters: A to Z, a to z, 0 to 9, '.', '_' and '-'; "
@@ -169,32 +167,6 @@ class JobList(Body):
     """A page of documents, newest first."""
 
     jobs: list[JobStatus]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
-
-
-class Child(Body):
-    """A file in a document: a document of its own, or the reason why it is none."""
-
-    path: str = Field(description="What it is called in the document.", examples=["2026/report.pdf"])
-    size: int = Field(description="Bytes.", ge=0)
-    job: JobStatus | None
-    problem: JobError | None = Field(description="Why it is no document.")
-
-    @classmethod
-    def of(cls, child: model.Child) -> Child:
-        """The file as it is shown."""
-        return cls(
-            path=child.path,
-            size=child.size,
-            job=JobStatus.of(child.job) if child.job else None,
-            problem=JobError(**child.problem.as_json()) if child.problem else None,
-        )
-
-
-class ChildList(Body):
-    """A page of the files in a document, in its order."""
-
-    children: list[Child]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
 
 
@@ -375,43 +347,6 @@ class DeadLetterList(Body):
 
     dead_letters: list[DeadLetter]
     next_cursor: str | None
-
-
-class NewKey(BaseModel):
-    """A key to be made."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(
-        min_length=1,
-        max_length=100,
-        pattern=KEY_NAME_PATTERN,
-        description="Who or what uses it: a person, a program.",
-        examples=["laptop of Kim"],
-    )
-
-
-class Key(Body):
-    """An API key, as it can be shown."""
-
-    key_id: int
-    name: str = Field(examples=["laptop of Kim"])
-    prefix: str = Field(description="How the key begins.", examples=["dd_x7Kq2p"])
-    created_at: datetime = Field(examples=[EXAMPLE_TIME])
-    last_used_at: datetime | None = Field(description="To the minute or so; null if never.", examples=[EXAMPLE_TIME])
-    revoked_at: datetime | None = Field(description="Not good any more since then.")
-
-
-class CreatedKey(Key):
-    """A key that was just made."""
-
-    key: str = Field(description="The key itself. It is shown this once and stored nowhere.")
-
-
-class KeyList(Body):
-    """All keys, newest first."""
-
-    keys: list[Key]
 
 
 class Rebuild(Body):

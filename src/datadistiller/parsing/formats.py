@@ -34,6 +34,9 @@ BZIP2 = "application/x-bzip2"
 XZ = "application/x-xz"
 CODE = "text/x-source"
 
+#: What only packs other files.
+ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ)
+
 
 @dataclass(frozen=True, slots=True)
 class Format:

@@ -43,8 +43,13 @@ _OLE_STREAMS = (
 _IN_OLE = frozenset(media_type for _, media_type in _OLE_STREAMS)
 _FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLSX))
 
-#: A ZIP archive is read as such under these extensions only: others are programs, or documents of other programs.
-_ARCHIVES = (".zip", "")
+#: What ZIP archives hold that are documents or programs of another kind, and what a person calls those.
+_OTHER_ZIPS = (
+    (re.compile(r"(?:.*/)?[^/]*\.iwa|index\.(?:apxl|numbers)|buildVersionHistory\.plist"), "an iWork document"),
+    (re.compile(r"[^/]*\.fdseq|\[Content_Types\]\.xml|_rels/\.rels"), "an XPS document, or another one in a package"),
+    (re.compile(r"META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex"), "a program"),
+)
+_OTHER_ZIP_NAMES = {".pages": "an iWork document", ".numbers": "an iWork document", ".key": "an iWork document"}
 _PACKED = (
     (b"\x1f\x8b\x08", formats.GZIP),
     (b"\xfd7zXZ\0", formats.XZ),
@@ -194,13 +199,21 @@ def _sniff_zip(head: bytes, extension: str) -> str:
     ]
     named = claimed.media_type if claimed and not claimed.textual else ""
     # An Office file may embed another: the extension decides among what is inside.
-    if named and named != formats.PDF and (not found or named in found):
+    if named and named not in (formats.PDF, *formats.ARCHIVES) and (not found or named in found):
         return named
     if found and (types or "[Content_Types].xml" in names or "_rels/.rels" in names):
         return found[0]
-    if extension in _ARCHIVES:
-        return formats.ZIP
-    _refuse(f"a ZIP archive under the name of another type ({extension})")
+    _refuse_other_zip(names, extension)
+    return formats.ZIP
+
+
+def _refuse_other_zip(names: set[str], extension: str) -> None:
+    """What is no document of ours, but would say nothing as an archive."""
+    for pattern, what in _OTHER_ZIPS:
+        if any(pattern.fullmatch(name) for name in names):
+            _refuse(what)
+    if extension in _OTHER_ZIP_NAMES:
+        _refuse(_OTHER_ZIP_NAMES[extension])
 
 
 def _open_document(mimetype: bytes) -> str:

@@ -32,6 +32,8 @@ class TarParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """The files in it, then one page that lists them. Raises ``errors.DamagedDocument``, ``EmptyDocument``."""
+        if not path.stat().st_size:
+            raise errors.EmptyDocument
         yield Header(self.name, media_type, "", 1)
         with ExitStack() as stack:
             source: IO[bytes] = stack.enter_context(path.open("rb"))

@@ -7,11 +7,11 @@ import hashlib
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO
 from uuid import uuid4
 
 from datadistiller import errors, model, objects
+from datadistiller.stages.ports import IntakeLimits
 from datadistiller.store.children import Family
 
 #: Up to this size a file waits in memory, bytes.
@@ -20,24 +20,15 @@ IN_MEMORY = 1 << 20
 _HARMLESS = frozenset({errors.UnsupportedType.code, errors.EmptyDocument.code})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What may be taken out of one upload: files, bytes, and how deep they may lie."""
-
-    members: int
-    bytes: int
-    nesting: int
-
-
 class Intake:
     """``runtime.sandbox.Attachments`` of one reading of one document.
 
-    Each reading stores under job ids of its own: two workers that read the same document at the same time, because one
-    of them was given up, never write the same object. What no settlement takes is deleted here, or by the sweeper.
+    Each reading stores under job ids of its own, so that two workers that read the same document (one was given up)
+    never write the same object. What no settlement takes is deleted here, or by the sweeper.
     """
 
     def __init__(
-        self, store: objects.ObjectStore, family: Family, job: model.Job, spent: tuple[int, int], limits: Limits
+        self, store: objects.ObjectStore, family: Family, job: model.Job, spent: tuple[int, int], limits: IntakeLimits
     ) -> None:
         self._deep = job.depth >= limits.nesting
         self.most_members = 0 if self._deep else max(0, limits.members - spent[0])

@@ -1,16 +1,28 @@
-"""What the ingest stage needs of the parts around it."""
+"""What the ingest stage needs of the parts around it, and of whoever sets it up."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from datadistiller import model
 from datadistiller.messages import Delivery
-from datadistiller.stages.attachments import Intake
+
+if TYPE_CHECKING:
+    from datadistiller.stages.attachments import Intake
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeLimits:
+    """What may be taken out of one upload: files, bytes, and how deep they may lie."""
+
+    members: int
+    bytes: int
+    nesting: int
 
 
 class Objects(Protocol):

@@ -96,8 +96,8 @@ async def _open_ingest(
     from datadistiller.runtime.sandbox import Limits as ParserLimits
     from datadistiller.runtime.sandbox import Sandbox
     from datadistiller.stages.attachments import Intake
-    from datadistiller.stages.attachments import Limits as IntakeLimits
     from datadistiller.stages.ingest import Ingest
+    from datadistiller.stages.ports import IntakeLimits
 
     settings = core.settings
     limits = ParserLimits(
