@@ -1,8 +1,9 @@
 """``python -m benchmarks.parsing [--verbose]``: parsers on the real files of DATADISTILLER_DATA, in the sandbox.
 
 First every file of ``documents`` is sniffed, and parsed if it can be: per folder how many are read whole, in
-part, have no text, or are refused, and why. Then pages a second on ``filings``, beside bare pypdfium2 in the
-same run, and the round trip of a 2 kB text. ``--verbose`` names each file that was not read whole.
+part, have no text, or are refused, and why; then what became of the files in them (attached, embedded, packed).
+Then pages a second on ``filings``, beside bare pypdfium2 in the same run, and the round trip of a 2 kB text.
+``--verbose`` names each file that was not read whole.
 """
 
 from __future__ import annotations
@@ -20,9 +21,41 @@ import pypdfium2
 
 from benchmarks.harness import DATA
 from datadistiller import errors
-from datadistiller.model import ParsedDocument
+from datadistiller.model import ParsedDocument, Problem
 from datadistiller.parsing import formats, sniff
 from datadistiller.runtime.sandbox import Limits, Sandbox
+
+
+class Counted:
+    """Takes in the files in a document (``runtime.sandbox.Attachments``), and only counts them."""
+
+    def __init__(self) -> None:
+        self.most_members, self.most_bytes = 10_000, 1_000_000_000
+        self.found: list[str] = []  # a media type, or a code for each that was refused
+        self._kept = 0
+
+    async def begin(self, path: str, media_type: str) -> None:
+        """Remembers its type."""
+        self._media_type = media_type
+
+    async def write(self, piece: bytes) -> None:
+        """Forgets it."""
+
+    async def end(self, problem: Problem | None) -> None:
+        """Counts it."""
+        self.found.append(problem.code if problem else self._media_type)
+
+    def refuse(self, path: str, size: int, problem: Problem) -> None:
+        """Counts the reason."""
+        self.found.append(problem.code)
+
+    def keep(self) -> None:
+        """What came stays."""
+        self._kept = len(self.found)
+
+    async def rewind(self) -> None:
+        """What came since is forgotten."""
+        del self.found[self._kept :]
 
 
 def outcome(document: ParsedDocument) -> str:
@@ -33,12 +66,15 @@ def outcome(document: ParsedDocument) -> str:
     return "partial" if failed else "ok"
 
 
-async def read(sandbox: Sandbox, path: Path) -> tuple[str, str]:
+async def read(sandbox: Sandbox, path: Path, inside: Counter[str]) -> tuple[str, str]:
     """What becomes of a file, and the sentence its owner would read."""
     try:
         with path.open("rb") as file:
             media_type = sniff.sniff(file.read(sniff.HEAD_BYTES), path.name)
-        return outcome(await sandbox.parse(path, media_type)), ""
+        counted = Counted()
+        found = outcome(await sandbox.parse(path, media_type, attachments=counted))
+        inside.update(counted.found)
+        return found, ""
     except errors.DataDistillerError as error:
         return error.code, error.message
 
@@ -46,13 +82,14 @@ async def read(sandbox: Sandbox, path: Path) -> tuple[str, str]:
 async def documents(sandbox: Sandbox, verbose: bool) -> None:
     """Reads every file, two at a time, and prints a line per folder."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    inside: Counter[str] = Counter()
     slowest: list[tuple[float, str]] = []
     files = iter(sorted(p for p in (DATA / "documents").rglob("*") if p.is_file() and p.name != "MANIFEST.csv"))
 
     async def work(files: Iterator[Path]) -> None:
         for path in files:
             started = time.perf_counter()
-            code, message = await read(sandbox, path)
+            code, message = await read(sandbox, path, inside)
             slowest.append((time.perf_counter() - started, f"{path.parent.name}/{path.name}"))
             counts[path.parent.name][code] += 1
             if verbose and code != "ok":
@@ -63,6 +100,7 @@ async def documents(sandbox: Sandbox, verbose: bool) -> None:
         print(f"{folder:24}", ", ".join(f"{code} {n}" for code, n in found.most_common()))
     total = sum(counts.values(), Counter[str]())
     print(f"{'all':24}", ", ".join(f"{code} {n}" for code, n in total.most_common()))
+    print(f"{'files in them':24}", ", ".join(f"{what} {n}" for what, n in inside.most_common()))
     print("slowest:", ", ".join(f"{name} {seconds:.1f} s" for seconds, name in sorted(slowest)[-4:]))
 
 

@@ -76,7 +76,8 @@ FORMATS = (
     ),
     Format(
         PDF, "PDF", (".pdf",), "page", False,
-        "text, headings by size, lists", "text in pictures (no OCR), tables as such, annotations, form values",
+        "text, headings by size, lists; embedded files as documents of their own",
+        "text in pictures (no OCR), tables as such, annotations, form values",
     ),
     Format(
         DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False,
@@ -100,7 +101,8 @@ FORMATS = (
     Format(JSON_LINES, "JSON lines", (".jsonl", ".ndjson"), "", True, "each value with the path to it", ""),
     Format(
         EMAIL, "e-mail message", (".eml", ".mht", ".mhtml"), "", True,
-        "subject, sender, receivers, date, body, attached messages, names of attachments", "what is in attachments",
+        "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
+        "pictures that the body shows",
     ),
     Format(
         EPUB, "e-book", (".epub",), "chapter", False,
@@ -132,7 +134,7 @@ FORMATS = (
     Format(
         MBOX, "mailbox", (".mbox",), "message", True,
         "every message as an e-mail message is, and what stands before the first",
-        "what is in attachments; encrypted messages fail alone",
+        "pictures that the body shows; encrypted messages fail alone",
     ),
     Format(
         DOC, "Word 97-2003 document", (".doc", ".dot"), "", False,
@@ -152,8 +154,8 @@ FORMATS = (
     ),
     Format(
         MSG, "Outlook message", (".msg",), "", False,
-        "subject, sender, receivers, date, body, attached messages, names of attachments",
-        "what is in attachments, encrypted messages",
+        "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
+        "pictures that the body shows, encrypted messages",
         "OLE",
     ),
     Format(
