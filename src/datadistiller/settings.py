@@ -108,7 +108,9 @@ class Settings(BaseSettings):
 
     max_upload_bytes: int = Field(100_000_000, ge=1, description="Largest file accepted, bytes.")
     max_pending_jobs: int = Field(100_000, ge=1, description="Unfinished documents above which uploads get 429.")
-    min_free_disk_bytes: int = Field(200_000_000, ge=0, description="Free disk below which uploads get 503, bytes.")
+    min_free_disk_bytes: int = Field(
+        200_000_000, ge=0, description="Free disk below which uploads get 503, and files in documents wait, bytes."
+    )
     max_question_chars: int = Field(8_000, ge=1, description="Longest question accepted, characters.")
     max_top_k: int = Field(100, ge=1, description="Largest top_k accepted.")
     idempotency_hours: float = Field(24, gt=0, description="How long an Idempotency-Key is remembered, hours.")

@@ -91,6 +91,45 @@ def test_the_summary_names_the_job_that_retry_wants(capsys: pytest.CaptureFixtur
     assert job in shown and "no text" in shown
 
 
+def test_what_lies_in_an_archive_is_waited_for_too(tmp_path: Path) -> None:
+    """The archive is finished at once, a file in it at the second look, and one in that at the third."""
+    inside = {"job-1": [("in.zip", "job-2"), ("readme.exe", None)], "job-2": [("deep.txt", "job-3")], "job-3": []}
+    looks: dict[str, int] = {}
+
+    def state(job: str) -> dict[str, object]:
+        looks[job] = looks.get(job, 0) + 1
+        status = "completed" if looks[job] > 1 or job == "job-1" else "embedding"
+        children = {"embedding": len(inside[job])} if inside[job] else {}
+        return {
+            "job_id": job,
+            "status": status,
+            "progress": 9,
+            "processed_chunks": 1,
+            "error": None,
+            "children": children,
+        }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(202, json={"job_id": "job-1", "status": "pending", "duplicate": False})
+        if request.url.path.endswith("/children"):
+            rows = inside[request.url.path.split("/")[-2]]
+            at = int(request.url.params.get("cursor", 0))
+            children = [
+                {"path": path, "size": 3, "job": state(job) if job else None} for path, job in rows[at : at + 1]
+            ]
+            cursor = str(at + 1) if len(rows) > at + 1 else None
+            return httpx.Response(200, json={"children": children, "next_cursor": cursor})
+        return httpx.Response(200, json={"jobs": [state(job) for job in request.url.params.get_list("job_id")]})
+
+    path = tmp_path / "a.zip"
+    path.touch()
+    with client.Client("http://server.example", transport=httpx.MockTransport(answer)) as http:
+        uploads = ingest.take_in(http, [path], "c", quiet=True)
+    assert [(upload.job_id, upload.status) for upload in uploads] == [(f"job-{n}", "completed") for n in (1, 2, 3)]
+    assert [upload.name for upload in uploads] == [str(path), f"{path}: in.zip", f"{path}: in.zip > deep.txt"]
+
+
 def test_files_of_other_types_are_counted_and_some_named(tmp_path: Path) -> None:
     for name in ("a.txt", "b.exe", ".hidden.exe", ".git/config", ".git/notes.txt", "deep/c.iso"):
         path = tmp_path / name

@@ -123,6 +123,26 @@ async def test_done(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+async def test_a_document_that_only_holds_others_is_found_by_what_it_holds() -> None:
+    class Holder(Parser):
+        async def parse(
+            self,
+            path: Path,
+            media_type: str,
+            on_page: Callable[[int, int | None], Awaitable[None]] | None = None,
+            attachments: Intake | None = None,
+        ) -> model.ParsedDocument:
+            assert attachments is not None
+            attachments.refuse("maps/island.dwg", 12_000, errors.UnsupportedType().problem())
+            return await super().parse(path, media_type, on_page)
+
+    outcome = await run(Jobs(), Holder((model.Page(1, ""),)))
+    assert isinstance(outcome, Done) and isinstance(outcome.result, Ingested)
+    assert [chunk.text for chunk in outcome.result.chunks] == ["maps/island.dwg (12,000 bytes)"]
+    assert [page.number for page in outcome.result.document.pages] == [1, 2]
+    assert [member.path for member in outcome.result.members] == ["maps/island.dwg"]
+
+
 async def test_progress_is_not_written_for_every_page() -> None:
     jobs = Jobs()
     await run(jobs, Parser(tuple(model.Page(n, "x") for n in range(1, 200))))

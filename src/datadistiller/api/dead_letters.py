@@ -57,7 +57,8 @@ async def get_dead_letter(dead_id: DeadId, parts: Parts) -> schemas.DeadLetter:
 )
 async def replay_dead_letter(dead_id: DeadId, parts: Parts) -> schemas.JobStatus:
     """Starts a new attempt of the whole document; its other dead letters go too."""
-    return schemas.JobStatus.of(await parts.dead_letters.replay(dead_id))
+    job = await parts.dead_letters.replay(dead_id)
+    return schemas.JobStatus.of(await parts.jobs.get(job.job_id))
 
 
 @router.delete(

@@ -41,7 +41,7 @@ def show(answer: dict[str, Any]) -> None:
         out.print("The nearest passages are:", style="dim")
     for citation in answer["citations"]:
         page = citation["page_label"] or f"page {citation['page']}"
-        parent = f" in {citation['parent']['filename']}" if citation["parent"] else ""
+        parent = f" in {citation['parent']['filename']}" if citation.get("parent") else ""
         place = f"{citation['filename']}{parent}, {page}, characters {citation['start']}-{citation['end']}"
         out.print(output.plain(f"[{citation['number']}] {place}"), style="bold")
         out.print(output.plain(f"    {excerpt(citation, answer['sentences'])}"), style="dim")

@@ -74,9 +74,9 @@ def _show(state: dict[str, Any]) -> None:
                  "total_chunks", "processed_chunks", "failed_chunks", "created_at", "finished_at"):  # fmt: skip
         if state[name] is not None:
             shown.add_row(name, output.plain(str(state[name])))
-    if parent := state["parent"]:
+    if parent := state.get("parent"):
         shown.add_row("in", output.plain(f"{parent['filename']} ({parent['job_id']}): {parent['path']}"))
-    if state["children"]:
+    if state.get("children"):
         words = ", ".join(f"{number} {name}" for name, number in sorted(state["children"].items()))
         shown.add_row("children", words)
     if state["error"]:

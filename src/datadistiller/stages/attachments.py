@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import tempfile
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import IO
 from uuid import uuid4
 
 from datadistiller import errors, model, objects
 from datadistiller.stages.ports import IntakeLimits
+from datadistiller.stages.spool import Spool
 from datadistiller.store.children import Family
 
-#: Up to this size a file waits in memory, bytes.
-IN_MEMORY = 1 << 20
 #: Why a file may be left out without anybody missing it.
 _HARMLESS = frozenset({errors.UnsupportedType.code, errors.EmptyDocument.code})
 
@@ -37,35 +31,34 @@ class Intake:
         self._store = store
         self._family = family
         self._job = job
+        self._free_bytes = limits.free_bytes
         self._kept = 0
         self._taken: set[str] = set()  # hashes
-        self._file: IO[bytes] | None = None
+        self._spool: Spool | None = None
 
     async def begin(self, path: str, media_type: str) -> None:
         """See ``runtime.sandbox.Attachments``."""
         self._close()
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
-        self._digest = hashlib.sha256()
-        self._path, self._media_type, self._size = path, media_type, 0
+        self._spool = Spool(path, media_type)
 
     async def write(self, piece: bytes) -> None:
         """See ``runtime.sandbox.Attachments``. Raises OSError if the disk for temporary files is full."""
-        assert self._file is not None
-        self._digest.update(piece)
-        self._size += len(piece)
-        await asyncio.to_thread(self._file.write, piece)
+        assert self._spool is not None
+        await self._spool.write(piece)
 
     async def end(self, problem: model.Problem | None) -> None:
         """See ``runtime.sandbox.Attachments``. Raises what the object store does."""
+        spool = self._spool
+        assert spool is not None
+        if problem is None and spool.sha256 == self._job.sha256:
+            problem = errors.UnsupportedType("It is the file that it lies in.").problem()
         if problem is not None:
-            self.refuse(self._path, self._size, problem)
-        elif (sha256 := self._digest.hexdigest()) == self._job.sha256:
-            self.refuse(self._path, self._size, errors.UnsupportedType("It is the file that it lies in.").problem())
+            self.refuse(spool.path, spool.size, problem)
         else:
-            member = model.Member(self._path, self._size, self._media_type, sha256)
-            if sha256 not in self._taken and not await self._family.known(self._job.collection, sha256):
-                member = await self._stored(member)
-            self._taken.add(sha256)
+            member = model.Member(spool.path, spool.size, spool.media_type, spool.sha256)
+            if member.sha256 not in self._taken and not await self._family.known(self._job.collection, member.sha256):
+                member = await self._stored(member, spool)
+            self._taken.add(member.sha256)
             self.found.append(member)
         self._close()
 
@@ -100,19 +93,20 @@ class Intake:
             if member.object_key:
                 await self._store.delete(member.object_key)
 
-    async def _stored(self, member: model.Member) -> model.Member:
+    async def _stored(self, member: model.Member, spool: Spool) -> model.Member:
+        free = await self._store.free_bytes()
+        if free is not None and free - member.size < self._free_bytes:
+            raise errors.CapacityError(
+                f"The disk of the object store is nearly full ({free >> 20} MiB free).",
+                retry_after=30,
+                hint="Free some space there, or lower DATADISTILLER_MIN_FREE_DISK_BYTES.",
+            )
         job_id = uuid4()
         key = objects.object_key(job_id, member.filename)
-        await self._store.put(key, self._content())
+        await self._store.put(key, spool.content())
         return model.Member(member.path, member.size, member.media_type, member.sha256, job_id, key)
 
-    async def _content(self) -> AsyncIterator[bytes]:
-        assert self._file is not None
-        self._file.seek(0)
-        while piece := await asyncio.to_thread(self._file.read, IN_MEMORY):
-            yield piece
-
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """What may be taken out of one upload: files, bytes, and how deep they may lie."""
+    """What may be taken out of one upload: files, bytes, and how deep they may lie; what must stay free on the disk."""
 
     members: int
     bytes: int
     nesting: int
+    free_bytes: int = 0
 
 
 class Objects(Protocol):

@@ -112,7 +112,9 @@ async def _open_ingest(
     stack.push_async_callback(sandbox.close)
     chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
     family = Family(core.database)
-    most = IntakeLimits(settings.max_attachments, settings.max_attachment_bytes, settings.max_nesting)
+    most = IntakeLimits(
+        settings.max_attachments, settings.max_attachment_bytes, settings.max_nesting, settings.min_free_disk_bytes
+    )
 
     async def intake(job: model.Job) -> Intake:
         return Intake(store, family, job, await family.spent(job), most)
