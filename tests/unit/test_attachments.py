@@ -64,6 +64,7 @@ async def test_each_content_is_stored_once(store: LocalObjects) -> None:
     await give(taking, "again.txt", b"".join(large))
     await give(taking, "known.txt", b"known")
     await give(taking, "broken.txt", b"half", problem=DAMAGED)
+    await taking.finish()
     first, again, known, broken = taking.found
     assert first.job_id is not None and first.object_key == f"uploads/{first.job_id}/large.txt"
     assert again.job_id is None and again.sha256 == first.sha256
@@ -86,7 +87,28 @@ async def test_what_is_rewound_leaves_nothing(store: LocalObjects) -> None:
     assert [member.path for member in taking.found] == ["a.txt"]
     assert list(await objects_of(store)) == [taking.found[0].object_key]
     await give(taking, "b.txt", b"b")
+    await taking.finish()
     assert len(await objects_of(store)) == 2, "it may come again"
+
+
+async def test_many_files_are_all_safe_at_the_end(store: LocalObjects) -> None:
+    taking = intake(store, members=100)
+    for n in range(50):
+        await give(taking, f"{n}.txt", b"%d" % n)
+    await taking.finish()
+    assert await objects_of(store) == {m.object_key: m.size for m in taking.found} and len(taking.found) == 50
+
+
+async def test_a_store_that_fails_is_heard_of_before_the_end(store: LocalObjects, tmp_path: Path) -> None:
+    (tmp_path / "uploads").touch()  # no folder can be made there
+    taking = intake(store)
+    for n in range(3):
+        await give(taking, f"{n}.txt", b"%d" % n)
+    with pytest.raises(errors.Unavailable):
+        await taking.finish()
+    await taking.discard()
+    (tmp_path / "uploads").unlink()
+    assert await objects_of(store) == {} and not taking.found
 
 
 async def test_a_file_that_contains_itself_is_not_taken_in(store: LocalObjects) -> None:

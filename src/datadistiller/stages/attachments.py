@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from datadistiller import errors, model, objects
 from datadistiller.stages.ports import IntakeLimits
-from datadistiller.stages.spool import Spool
+from datadistiller.stages.spool import Spool, Storing
 from datadistiller.store.children import Family
 
 #: Why a file may be left out without anybody missing it.
@@ -35,6 +35,7 @@ class Intake:
         self._kept = 0
         self._taken: set[str] = set()  # hashes
         self._spool: Spool | None = None
+        self._storing = Storing(store)
 
     async def begin(self, path: str, media_type: str) -> None:
         """See ``runtime.sandbox.Attachments``."""
@@ -62,6 +63,10 @@ class Intake:
             self.found.append(member)
         self._close()
 
+    async def finish(self) -> None:
+        """Waits until all that was found is safe. Raises what the object store does."""
+        await self._storing.finish()
+
     def refuse(self, path: str, size: int, problem: model.Problem) -> None:
         """See ``runtime.sandbox.Attachments``."""
         if self._deep:
@@ -86,6 +91,7 @@ class Intake:
 
     async def _drop(self, start: int) -> None:
         self._close()
+        await (self._storing.finish() if start else self._storing.stop())
         gone = self.found[start:]
         del self.found[start:]
         self._taken = {member.sha256 for member in self.found if member.sha256}
@@ -103,7 +109,8 @@ class Intake:
             )
         job_id = uuid4()
         key = objects.object_key(job_id, member.filename)
-        await self._store.put(key, spool.content())
+        self._spool = None  # closed when it is stored
+        await self._storing.add(key, spool)
         return model.Member(member.path, member.size, member.media_type, member.sha256, job_id, key)
 
     def _close(self) -> None:

@@ -88,7 +88,9 @@ class Ingest:
                 written = time.monotonic()
 
         async with self._objects.local_path(job.object_key) as path:
-            return await self._parser.parse(path, job.media_type, on_page, intake)
+            document = await self._parser.parse(path, job.media_type, on_page, intake)
+        await intake.finish()
+        return document
 
     async def _advance(
         self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
