@@ -135,7 +135,7 @@ class Jobs:
 
         Raises ``errors.JobNotFound`` and, for a cursor that is none of ours, ``errors.InvalidRequest``.
         """
-        if cursor is not None and not re.fullmatch("[0-9]{1,9}", cursor):
+        if cursor and not re.fullmatch("[0-9]{1,9}", cursor):
             raise _no_cursor()
         values = {"parent": parent, "after": int(cursor or 0), "limit": limit + 1}
         async with self._db.connection() as conn:
