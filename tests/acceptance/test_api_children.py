@@ -41,7 +41,7 @@ async def done(client: httpx.AsyncClient, workers: Workers, job_id: str) -> list
     found = await children(client, job_id)
     for child in found:
         if child["job"]:
-            await api_parts.finished(client, child["job"]["job_id"])
+            await done(client, workers, child["job"]["job_id"])
     return [child["path"] for child in found]
 
 
