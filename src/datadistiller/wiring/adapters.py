@@ -127,7 +127,7 @@ async def _open_opensearch(settings: Settings, fingerprint: str, dim: int, owner
     ca_file = Path(settings.opensearch_ca_file) if settings.opensearch_ca_file else None
     password = settings.opensearch_password.get_secret_value()
     access = Access.parse(settings.index_url, settings.opensearch_user, password, ca_file)
-    shape = Shape(settings.opensearch_shards, settings.opensearch_replicas, settings.index_commit_ms)
+    shape = Shape(settings.opensearch_shards, settings.opensearch_replicas)
     index = OpenSearchIndex(access, Content(fingerprint, dim, owner), shape)
     try:
         await index.open()
