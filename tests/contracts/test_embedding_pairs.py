@@ -122,8 +122,16 @@ def test_nothing_and_a_stop(model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pairs", "firsts"),
-    [([[]], [0]), ([[1, 2]], [0]), ([[1, 2]], [3]), ([[1, 2]], [-1]), ([[1, 2]], []), ([[-1, 2]], [1]), ([[1] * 301], [1])],
-)  # fmt: skip
+    [
+        ([[]], [0]),
+        ([[1, 2]], [0]),
+        ([[1, 2]], [3]),
+        ([[1, 2]], [-1]),
+        ([[1, 2]], []),
+        ([[-1, 2]], [1]),
+        ([[1] * 301], [1]),
+    ],
+)
 def test_what_is_no_pair_is_refused(model: Path, pairs: list[list[int]], firsts: list[int]) -> None:
     with pytest.raises(errors.BrokenInvariant):
         Engine(model).score(pairs, firsts)

@@ -24,7 +24,7 @@ from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher
+from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher, open_reranker
 from datadistiller.wiring.core import Core
 from datadistiller.wiring.follower import make_follower
 
@@ -66,6 +66,7 @@ class ApiParts:
 async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     """The parts of the API; an index inside it is followed until the end."""
     from datadistiller.query.answer import Ask
+    from datadistiller.query.rerank import Rerank
     from datadistiller.query.search import Search
     from datadistiller.stages.accept import Accept
 
@@ -77,6 +78,8 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
         index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
         search = Search(index, chunks, embedder)
+        reranker = await open_reranker(settings)
+        rerank = Rerank(reranker, settings.reranking_passages) if reranker else None
         status = await stack.enter_async_context(_index_status(core, index, model_id, stop))
         yield ApiParts(
             settings=settings,
@@ -95,7 +98,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             search_index=index,
             embedder=embedder,
             search=search,
-            ask=Ask(search),
+            ask=Ask(search, rerank),
             index=status,
             signals=core.signals,
             notifier=core.notifier,
