@@ -107,7 +107,9 @@ async def _open_ingest(
     )
     sandbox = Sandbox(limits, concurrency=spec.concurrency)
     stack.push_async_callback(sandbox.close)
-    chunker = Chunker(WordpieceTokenizer(embedding_card(settings)), settings.chunk_tokens)
+    card = embedding_card(settings)
+    await Models(core.database).activate(card.fingerprint, card.dim)  # another one's tokenizer measures other chunks
+    chunker = Chunker(WordpieceTokenizer(card), settings.chunk_tokens)
     return Ingest(store, Jobs(core.database), sandbox, chunker)
 
 
