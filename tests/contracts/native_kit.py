@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from datadistiller import errors
 from datadistiller.embedding import weights
 from datadistiller.embedding.native import build
 from datadistiller.embedding.native.engine import KERNELS, Engine
-from datadistiller.embedding.weights import Shape
 
 
 def needed() -> None:
@@ -37,39 +35,6 @@ def runs(kernels: str) -> bool:
     except errors.SetupError as error:
         return "kernels" not in error.message
     return True
-
-
-def small_model(path: Path, shape: Shape, seed: int = 0) -> Path:
-    """A weights file of that shape, with random weights of about the sizes that trained ones have."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*dims: int, size: float) -> NDArray[np.float32]:
-        return rng.normal(0, size, dims).astype(np.float32)
-
-    words, scales = weights.quantized_rows(normal(shape.vocabulary, shape.dim, size=0.05))
-    parts: dict[str, Any] = {"words": words, "word_scales": scales}
-    parts["positions"] = normal(shape.kinds * shape.positions, shape.dim, size=0.02)
-    for name, _, dims in weights.parts(shape):
-        if name.startswith("classifier."):
-            parts[name] = normal(*dims, size=0.1)
-        if name.endswith(".gain"):
-            parts[name] = 1 + normal(*dims, size=0.1)
-        elif name.endswith("norm.bias"):
-            parts[name] = normal(*dims, size=0.1)
-    for n in range(shape.layers):
-        for name, inputs, outputs in (
-            ("attention_in", shape.dim, 3 * shape.dim),
-            ("attention_out", shape.dim, shape.dim),
-            ("inner", shape.dim, shape.inner),
-            ("outer", shape.inner, shape.dim),
-        ):
-            matrix = normal(outputs, inputs, size=1.5 * inputs**-0.5)
-            parts |= weights.packed_linear(f"{n}.{name}", matrix, normal(outputs, size=0.1))
-    if shape.pooling == weights.SCORE:
-        matrix = normal(shape.dim, shape.dim, size=shape.dim**-0.5)
-        parts |= weights.packed_linear("pooler", matrix, normal(shape.dim, size=0.1))
-    weights.write(path, "random", shape, parts)
-    return path
 
 
 def plain_vectors(model: weights.Weights, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.models import random_model
 from datadistiller import errors
 from datadistiller.embedding import onnx_graph, weights
 from datadistiller.embedding.native.engine import Engine, Stop, Stopped
@@ -34,7 +35,7 @@ def native() -> None:
 @pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: f"{shape.dim}x{shape.layers}")
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with random weights."""
-    return native_kit.small_model(tmp_path_factory.mktemp("pairs") / "weights", request.param, seed=5)
+    return random_model(tmp_path_factory.mktemp("pairs") / "weights", request.param, seed=5)
 
 
 def random_pairs(engine: Engine, lengths: list[int], seed: int = 0) -> Pairs:
@@ -138,7 +139,7 @@ def test_what_is_no_pair_is_refused(model: Path, pairs: list[list[int]], firsts:
 
 
 def test_vectors_and_scores_are_not_taken_for_each_other(model: Path, tmp_path: Path) -> None:
-    vectors = native_kit.small_model(tmp_path / "weights", Shape(1, 64, 2, 64, 100, 80, 0, 1e-12))
+    vectors = random_model(tmp_path / "weights", Shape(1, 64, 2, 64, 100, 80, 0, 1e-12))
     with pytest.raises(errors.BrokenInvariant, match="models that score"):
         Engine(model).encode([[1, 2]])
     with pytest.raises(errors.BrokenInvariant, match="models that score"):

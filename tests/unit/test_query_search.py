@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -193,6 +195,24 @@ async def test_passages_are_scored_anew_before_the_answer_is_chosen(world: World
     some = await answer.Ask(world.search, Rerank(ByLength(), 1)).ask(question, top_k=3)
     assert len(some.citations) == 3  # as many as are asked for, and all of them scored
     assert [passage.text for passage in some.citations] == sorted((LIGHTHOUSE, BAKERY, BRIDGE), key=len)
+
+
+async def test_questions_take_turns_at_being_scored(world: World) -> None:
+    await world.add(LIGHTHOUSE)
+    at_once = 0
+
+    class Alone(ByLength):
+        def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+            nonlocal at_once
+            at_once += 1
+            time.sleep(0.02)  # room for another one to come in
+            assert at_once == 1
+            at_once -= 1
+            return super().score(question, texts)
+
+    ask = answer.Ask(world.search, Rerank(Alone(), 3))
+    answers = await asyncio.gather(*(ask.ask("When was the lighthouse built?") for _ in range(5)))
+    assert all(said.answered for said in answers)
 
 
 async def test_passages_alone_make_no_answer(world: World) -> None:

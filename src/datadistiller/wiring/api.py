@@ -30,6 +30,7 @@ from datadistiller.wiring.follower import make_follower
 
 if TYPE_CHECKING:
     from datadistiller.query.answer import Ask
+    from datadistiller.query.rerank import Rerank
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
     from datadistiller.stages.accept import Accept
@@ -66,7 +67,6 @@ class ApiParts:
 async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     """The parts of the API; an index inside it is followed until the end."""
     from datadistiller.query.answer import Ask
-    from datadistiller.query.rerank import Rerank
     from datadistiller.query.search import Search
     from datadistiller.stages.accept import Accept
 
@@ -78,8 +78,6 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
         index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
         search = Search(index, chunks, embedder)
-        reranker = await open_reranker(settings)
-        rerank = Rerank(reranker, settings.reranking_passages) if reranker else None
         status = await stack.enter_async_context(_index_status(core, index, model_id, stop))
         yield ApiParts(
             settings=settings,
@@ -98,12 +96,19 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             search_index=index,
             embedder=embedder,
             search=search,
-            ask=Ask(search, rerank),
+            ask=Ask(search, await _rerank(settings)),
             index=status,
             signals=core.signals,
             notifier=core.notifier,
             metrics=core.metrics,
         )
+
+
+async def _rerank(settings: Settings) -> Rerank | None:
+    from datadistiller.query.rerank import Rerank
+
+    reranker = await open_reranker(settings)
+    return Rerank(reranker, settings.reranking_passages) if reranker else None
 
 
 @asynccontextmanager
