@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datadistiller import errors
+from datadistiller import errors, wiring
 from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding import artifact, conversion
+from datadistiller.embedding.native import build
 from datadistiller.embedding.native.embedder import NativeEmbedder
 from datadistiller.embedding.native.engine import Engine
 from datadistiller.embedding.onnx import OnnxEmbedder
@@ -18,6 +19,7 @@ from datadistiller.embedding.published import Options
 from datadistiller.embedding.texts import TextEmbedder
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.model import Block, BlockKind, Page, ParsedDocument
+from datadistiller.settings import Settings
 from tests.contracts import bert_kit, native_kit
 from tests.contracts.bert_kit import Sizes
 
@@ -58,6 +60,24 @@ def test_every_kernel_gives_the_bits_of_the_plain_loops(tmp_path: Path) -> None:
     expected = Engine(model, "reference").encode(texts)
     for kernels in native_kit.fast_kernels():
         assert np.array_equal(Engine(model, kernels).encode(texts), expected)
+
+
+async def test_where_the_native_engine_is_not_compiled_onnx_runtime_computes_what_was_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native_kit.needed()
+    bert_kit.publish(tmp_path / "published", Sizes(1, 64, 2, 64))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(build, "LIBRARY", tmp_path / "nothing.so")
+        card = conversion.convert(tmp_path / "published", tmp_path / "made", "m")
+    whole = conversion.convert(tmp_path / "published", tmp_path / "whole", "m")
+    assert (card.check, card.fingerprint) == ("", whole.fingerprint) and whole.check
+    with pytest.raises(errors.SetupError, match="could not say what it should compute"):
+        NativeEmbedder(1, card)
+    settings = Settings(embedding_model=str(tmp_path / "made"))
+    assert (await wiring.open_embedder(settings)).engine == "ONNX Runtime"
+    settings = Settings(embedding_model=str(tmp_path / "whole"))
+    assert (await wiring.open_embedder(settings)).engine.startswith("native (")
 
 
 @pytest.fixture(scope="module", params=[OnnxEmbedder, NativeEmbedder])

@@ -136,7 +136,7 @@ def convert(source: Path, target: Path, name: str, options: published.Options | 
     if target.exists():
         raise errors.SetupError(f"There is something at {target} already.", hint="Name a new folder with --output.")
     description = published.describe(source, options or published.Options())
-    tokenizer = _tokenizer(source, description.shape)
+    tokenizer = _tokenizer(source)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as scratch:
@@ -163,7 +163,7 @@ def _write(
     write_card(made, name, MODEL_FILE, description.prefixes)
 
 
-def _tokenizer(source: Path, shape: weights.Shape) -> Mapping[str, Any]:
+def _tokenizer(source: Path) -> Mapping[str, Any]:
     """The tokenizer, if it is one of word pieces between white space and punctuation, which chunks are measured by."""
     file = published.Settings(source / artifact.TOKENIZER, published.MAX_TOKENIZER)
     if not file.there:
