@@ -33,8 +33,8 @@ class ModelFile:
                 if whole and hashlib.file_digest(file, "sha256").hexdigest() == self.sha256:
                     return self.path
         except OSError as error:
-            raise errors.SetupError(f"The embedding model {self.path} cannot be read.", hint=_HINT) from error
-        raise errors.SetupError(f"The embedding model {self.path} is damaged or incomplete.", hint=_HINT)
+            raise errors.SetupError(f"The model {self.path} cannot be read.", hint=_HINT) from error
+        raise errors.SetupError(f"The model {self.path} is damaged or incomplete.", hint=_HINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def read(folder: Path = BUNDLED) -> Card:
         words = (card["prefix"], card["check"], card.get("question_prefix"))
         return Card(card["name"], model, tokenizer, card["pooling"], *numbers, *words)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        sentence = f"The embedding model in {folder} cannot be read: {CARD} is missing or damaged."
+        sentence = f"The model in {folder} cannot be read: {CARD} is missing or damaged."
         raise errors.SetupError(sentence, hint=_HINT if folder == BUNDLED else _NOT_CONVERTED) from error
 
 

@@ -68,6 +68,6 @@ def session(card: artifact.Card, threads: int) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's exceptions have no common base
         raise errors.SetupError(
-            f"The embedding model {card.model.path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}.",
+            f"The model {card.model.path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}.",
             hint="Install the locked dependencies (requirements.lock).",
         ) from error
