@@ -12,9 +12,10 @@ import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, Item, formats, pages, pdf_lines, pdf_order
+from datadistiller.parsing import Header, Item, formats, pages, pdf_lines, pdf_notes, pdf_outline, pdf_rules
 from datadistiller.parsing.pdf_blocks import Layout
-from datadistiller.parsing.pdf_writer import PageWriter
+from datadistiller.parsing.pdf_margins import Margins
+from datadistiller.parsing.pdf_page import Sheet, compose
 
 _NO_TITLE = re.compile(
     r"(untitled.*|microsoft (word|powerpoint|excel).*|.*\.(docx?|pdf|indd|xlsx?|pptx?|tex|rtf|qxd|p65)|[\d\s._-]*)$",
@@ -46,37 +47,60 @@ class PdfParser:
         """One page at a time. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
         document = _open(path)
         try:
+            form = _form(document)
             count = len(document)
             if not count:
                 raise errors.DamagedDocument("The PDF has no pages.")
             yield Header(self.name, formats.PDF, _title(document), count)
-            layout = Layout()
+            reader = _Pages(document, form)
             for number in range(first_page, count + 1):
-                yield read_page(document, number, layout)
+                yield reader.read(number)
         finally:
             document.close()
 
 
-def read_page(document: Any, number: int, layout: Layout) -> Page:
-    """A page; one that cannot be read has a ``problem``."""
-    try:
-        page = document[number - 1]
-    except pypdfium2.PdfiumError:
-        return Page(number, "", problem=errors.DamagedDocument(f"Page {number} of the PDF is damaged.").problem())
-    try:
+class _Pages:
+    """Reads the pages of a document one by one, in order; remembers of them what helps with the next."""
+
+    def __init__(self, document: Any, form: Any | None) -> None:
+        self._document = document
+        self._form = form
+        self._titles = pdf_outline.titles(document)
+        self._layout = Layout()
+        self._margins = Margins()
+
+    def read(self, number: int) -> Page:
+        """A page; one that cannot be read has a ``problem``."""
+        try:
+            page = self._document[number - 1]
+        except pypdfium2.PdfiumError:
+            return Page(number, "", problem=errors.DamagedDocument(f"Page {number} of the PDF is damaged.").problem())
+        try:
+            label = pages.clean(self._document.get_page_label(number - 1))
+            sheet = self._sheet(page, number, label)
+            writer = compose(sheet, self._titles.get(number, {}), self._layout)
+            return writer.build(number, "" if label == str(number) else label)
+        except pypdfium2.PdfiumError:
+            return Page(number, "", problem=errors.DamagedDocument(f"Page {number} has unreadable text.").problem())
+        finally:
+            page.close()
+
+    def _sheet(self, page: Any, number: int, label: str) -> Sheet:
         frame = pdf_lines.frame_of(page)
         textpage = page.get_textpage()
         try:
-            found = pdf_lines.pieces(textpage, frame)
+            pieces = pdf_lines.pieces(textpage, frame)
         finally:
             textpage.close()
-        layout.learn(found)
-        writer = PageWriter((frame.width, frame.height))
-        for region in pdf_order.regions(found):
-            layout.add(pdf_order.rows(region), writer)
-        label = document.get_page_label(number - 1)
-        return writer.build(number, "" if label == str(number) else pages.clean(label))
+        notes = list(pdf_notes.read(page, self._form, frame))
+        own = self._margins.without(pieces, frame, number, label.casefold())
+        return Sheet(frame, own, *pdf_rules.read(page, frame), notes)
+
+
+def _form(document: Any) -> Any | None:
+    """pdfium's handle of the document's form, if it has one that can be read."""
+    try:
+        document.init_forms()
     except pypdfium2.PdfiumError:
-        return Page(number, "", problem=errors.DamagedDocument(f"Page {number} has unreadable text.").problem())
-    finally:
-        page.close()
+        return None
+    return document.formenv.raw if document.formenv else None

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from datadistiller.model import BlockKind
+from datadistiller.parsing import pdf_outline
 from datadistiller.parsing.pdf_lines import BROKEN, Piece, merged
+from datadistiller.parsing.pdf_outline import Titles
 from datadistiller.parsing.pdf_writer import PageWriter, Part
 
 #: Lines that are headings if they are bold, whatever their size.
@@ -29,8 +31,11 @@ class Layout:
         for line in lines:
             self._heights[line.height] += len(line.words)
 
-    def add(self, rows: Sequence[Sequence[Piece]], page: PageWriter) -> None:
-        """Adds lines (the pieces of each) that follow each other on a page to ``page`` as blocks."""
+    def add(self, rows: Sequence[Sequence[Piece]], titles: Titles, page: PageWriter) -> None:
+        """Adds lines (the pieces of each) that follow each other on a page to ``page`` as blocks.
+
+        ``titles``: the bookmarks that lead to the page.
+        """
         lines = [(merged(row), row) for row in rows]
         body = self._heights.most_common(1)[0][0] if self._heights else 0.0
         between = (below.box.top - above.box.bottom for (above, _), (below, _) in pairwise(lines))
@@ -39,7 +44,7 @@ class Layout:
         run: list[Sequence[Piece]] = []
         above, above_level = None, 0
         for line, row in lines:
-            level = _heading_level(line, body)
+            level = pdf_outline.level(line.text, titles) or _heading_level(line, body)
             if above and (level != above_level or _parted(above, line, usual_gap)):
                 _add(page, run, above_level)
                 run = []

@@ -22,6 +22,8 @@ _BOLD_WEIGHT = 600
 WIDE_GAP = 0.9
 #: Cosine of the most that a line which counts as level may rise or fall, about four degrees.
 _UPRIGHT = 0.9975
+#: What a word has at least in common with the line it is in, of the height of either.
+_SHARED = 0.4
 #: How far letters reach above and below the base line, in heights of the font.
 _ASCENT, _DESCENT = 0.76, 0.22
 
@@ -36,10 +38,11 @@ class Box(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A run of characters without a space."""
+    """A run of characters without a space, and from where to where it stands in its line."""
 
     text: str
-    box: Box
+    left: float
+    right: float
 
 
 class Piece(NamedTuple):
@@ -60,9 +63,6 @@ class Piece(NamedTuple):
         return " ".join([word.text for word in self.words])
 
 
-_NOWHERE = Box(0.0, 0.0, 0.0, 0.0)
-
-
 class Frame(NamedTuple):
     """How a page is shown: its size in points, and what turns pdfium's places (y upwards) into ours."""
 
@@ -72,20 +72,19 @@ class Frame(NamedTuple):
     bottom: float
     quarters: int  # turned clockwise
 
-    def box(self, rect: Any) -> Box:
-        """A rectangle of pdfium's as a box."""
+    def edges(self, rect: Any) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of a rectangle of pdfium's."""
+        if not self.quarters:
+            y = self.height + self.bottom
+            return rect.left - self.left, y - rect.top, rect.right - self.left, y - rect.bottom
         left, right = rect.left - self.left, rect.right - self.left
         low, high = rect.bottom - self.bottom, rect.top - self.bottom
         match self.quarters:
-            case 0:
-                box = Box(left, self.height - high, right, self.height - low)
             case 1:
-                box = Box(low, left, high, right)
+                return low, left, high, right
             case 2:
-                box = Box(self.width - right, low, self.width - left, high)
-            case _:
-                box = Box(self.width - high, self.height - right, self.width - low, self.height - left)
-        return box if box.left <= box.right and box.top <= box.bottom else union([box[:2], box[2:]])
+                return self.width - right, low, self.width - left, high
+        return self.width - high, self.height - right, self.width - low, self.height - left
 
 
 def union(boxes: Sequence[Sequence[float]]) -> Box:
@@ -136,20 +135,26 @@ class _Reader:
         words: list[Word] = []
         firsts: list[int] = []
         places = self._places()
-        raw, frame, rect, box_of = self.raw, self.frame, self.rect, pdfium.FPDFText_GetLooseCharBox
-        pointer, end = byref(rect), 0
+        raw, rect, box_of, edges = self.raw, self.rect, pdfium.FPDFText_GetLooseCharBox, self.frame.edges
+        pointer, end, line_top, line_bottom = byref(rect), 0, 0.0, 0.0
         for match in _WORD.finditer(self.text):
             start, stop = match.span()
             at = start if places is None else places[start]
-            box = frame.box(rect) if box_of(raw, at, pointer) else _NOWHERE
-            if stop - start > 1 and box_of(raw, stop - 1 if places is None else places[stop - 1], pointer):
-                box = union((box, frame.box(rect)))
-            if words and ("\n" in self.text[end:start] or _elsewhere(words[-1], box)):
-                yield words, firsts
-                words, firsts = [], []
-            words.append(Word(match.group(), box))
+            box_of(raw, at, pointer)  # one that has no place keeps that of the character before
+            left, top, right, bottom = edges(rect)
+            if stop - start > 1:
+                box_of(raw, stop - 1 if places is None else places[stop - 1], pointer)
+                begin, _, finish, _ = edges(rect)
+                left, right = begin if begin < left else left, finish if finish > right else right
+            if words:
+                shared = (bottom if bottom < line_bottom else line_bottom) - (top if top > line_top else line_top)
+                apart = shared < _SHARED * (bottom - top) and shared < _SHARED * (line_bottom - line_top)
+                if apart or "\n" in self.text[end:start] or words[-1].text.endswith(BROKEN):
+                    yield words, firsts
+                    words, firsts = [], []
+            words.append(Word(match.group(), left, right))
             firsts.append(at)
-            end = stop
+            end, line_top, line_bottom = stop, top, bottom
         if words:
             yield words, firsts
 
@@ -179,7 +184,17 @@ class _Reader:
         pdfium.FPDFText_GetCharOrigin(self.raw, at, byref(self.x), byref(self.y))
         self.rect.left = self.rect.right = self.x.value
         self.rect.bottom = self.rect.top = self.y.value
-        return self.frame.box(self.rect).top
+        return self.frame.edges(self.rect)[1]
+
+    def around(self, words: Sequence[Word], firsts: Sequence[int]) -> Box:
+        """The box around words that are not level."""
+        corners: list[tuple[float, float]] = []
+        for word, first in zip(words, firsts, strict=True):
+            for at in (first, first + len(word.text) - 1):
+                if pdfium.FPDFText_GetLooseCharBox(self.raw, at, byref(self.rect)):
+                    left, top, right, bottom = self.frame.edges(self.rect)
+                    corners += ((left, top), (right, bottom))
+        return union(corners) if corners else Box(0.0, 0.0, 0.0, 0.0)
 
     def _bold(self, at: int) -> bool:
         """By the weight of the font or, as in most files, by its name."""
@@ -189,13 +204,6 @@ class _Reader:
         name.value = b""
         pdfium.FPDFText_GetFontInfo(self.raw, at, name, len(name), byref(c_int()))
         return b"bold" in name.value.lower() or b"black" in name.value.lower()
-
-
-def _elsewhere(before: Word, box: Box) -> bool:
-    """True if a word is not in the line of the one before, though pdfium says so."""
-    above = before.box
-    shared = min(above.bottom, box.bottom) - max(above.top, box.top)
-    return before.text.endswith(BROKEN) or shared < 0.4 * min(above.bottom - above.top, box.bottom - box.top)
 
 
 def pieces(textpage: Any, frame: Frame) -> list[Piece]:
@@ -212,25 +220,24 @@ def _cut(words: list[Word], firsts: list[int], reader: _Reader) -> list[Piece]:
     longest = max(range(len(words)), key=lambda n: len(words[n].text))
     height, bold, upright = reader.font(firsts[longest])
     if not upright or not height:
-        box = union([word.box for word in words])
+        box = reader.around(words, firsts)
         return [Piece(tuple(words), box, height or round(box.bottom - box.top, 1), bold, upright)]
     base = reader.base(firsts[longest])
     top, bottom = base - _ASCENT * height, base + _DESCENT * height
-    words = [Word(text, Box(box.left, top, box.right, bottom)) for text, box in words]
     if _RIGHT_TO_LEFT.search("".join([word.text for word in words])):  # stands in the order of speech, not of places
-        return [Piece(tuple(words), union([word.box for word in words]), height, bold)]
+        left, right = min(word.left for word in words), max(word.right for word in words)
+        return [Piece(tuple(words), Box(left, top, right, bottom), height, bold)]
     return [
-        Piece(run, Box(run[0].box.left, top, run[-1].box.right, bottom), height, bold)
+        Piece(run, Box(run[0].left, top, run[-1].right, bottom), height, bold)
         for run in _runs(words, WIDE_GAP * height)
     ]
 
 
-def _runs(line: Sequence[Word], gap: float) -> Iterator[tuple[Word, ...]]:
+def _runs(line: list[Word], gap: float) -> Iterator[tuple[Word, ...]]:
     """Cuts a line where the next word is far away, or to the left of the one before."""
     start = 0
     for at in range(1, len(line)):
-        space = line[at].box.left - line[at - 1].box.right
-        if space > gap or space < -gap:
+        if not -gap <= line[at].left - line[at - 1].right <= gap:
             yield tuple(line[start:at])
             start = at
     yield tuple(line[start:])
