@@ -25,6 +25,8 @@ _MARKER = re.compile(r"[•●▪◦‣∙·–—*-]$|\(?[0-9]{1,2}[.)]$|\(?[a-
 _MAX_HEADER_ROWS = 8
 #: A gap of less than this many heights parts words, not cells.
 _SPACE = 0.35
+#: Heights that a name of several columns begins to the right of the first column.
+_INDENT = 5.0
 #: Lines without a second column that may stand between rows of a table.
 _MAX_LABELS = 3
 #: Characters of a ruled cell; with more it is a frame around text.
@@ -163,7 +165,7 @@ def _joined(row: Row) -> list[Piece]:
     for piece in row:
         before = found[-1] if found else None
         gap = piece.box.left - before.box.right if before is not None else 0.0
-        near = gap < 6 * piece.height
+        near = gap < 12 * piece.height
         if before is not None and (
             gap < _SPACE * piece.height
             or (near and _SIGN.match(before.text) and piece.text[:1].isdigit() | (piece.text[:1] in "(—–-"))
@@ -178,7 +180,7 @@ def _joined(row: Row) -> list[Piece]:
 
 def _extent(rows: Sequence[list[Piece]], start: int) -> int:
     """Where the table that may begin with line ``start`` ends."""
-    if len(rows[start]) < 2:
+    if len(rows[start]) < 2 and not _stands_over(rows[start][0], rows[start + 1 : start + 4]):
         return start
     end = at = start + 1
     while at < len(rows):
@@ -191,6 +193,13 @@ def _extent(rows: Sequence[list[Piece]], start: int) -> int:
             break
         at += 1
     return end
+
+
+def _stands_over(piece: Piece, below: Sequence[list[Piece]]) -> bool:
+    """True for a single name above columns, the first of which it does not reach."""
+    if not below or len(below[0]) < 2 or below[0][0].box.top - piece.box.bottom > piece.height:
+        return False
+    return piece.box.left > min(row[0].box.left for row in below) + _INDENT * piece.height
 
 
 def _table(rows: Sequence[list[Piece]]) -> tuple[int, Table | None]:
@@ -288,15 +297,35 @@ def _head(rows: Sequence[list[Cell]]) -> int:
 def names(table: Table) -> list[str]:
     """What the header rows call each column, from the top down; empty where they say nothing."""
     found: list[list[str]] = [[] for _ in range(table.columns)]
-    columns = _column_boxes(table)
+    boxes = _column_boxes(table)
     for row in table.rows[: table.head]:
-        for column, column_box in enumerate(columns):
-            near = [cell for cell in row if cell.column <= column < cell.column + cell.span]
-            if not near and column:  # a name above several columns stands over the middle of them
-                wide = [cell for cell in row if cell.column and not _inside(cell.box, columns[cell.column])]
-                near = sorted(wide, key=lambda cell: _distance(cell.box, column_box))[:1]
-            found[column] += [cell.text for cell in near if cell.text not in found[column]]
+        for column in range(table.columns):
+            cell = _above_column(row, column, boxes)
+            if cell is not None and cell.text not in found[column]:
+                found[column].append(cell.text)
     return [" ".join(parts) for parts in found]
+
+
+def _above_column(row: Sequence[Cell], column: int, boxes: Sequence[Box]) -> Cell | None:
+    """The cell of a header row that names a column: its own, or one that stands for several."""
+    beside = [cell for cell in row if cell.column]
+    each = _share(beside, len(boxes) - 1)
+    if column and each:
+        return beside[(column - 1) // each]
+    own = next((cell for cell in row if cell.column <= column < cell.column + cell.span), None)
+    if own is not None or not column:
+        return own
+    wide = (cell for cell in beside if not _inside(cell.box, boxes[cell.column]))
+    return min(wide, key=lambda cell: _distance(cell.box, boxes[column]), default=None)
+
+
+def _share(cells: Sequence[Cell], columns: int) -> int:
+    """How many columns each cell stands for, if that is the same for all and each stands above one of its own; or 0."""
+    if not cells or columns % len(cells) or columns == len(cells):
+        return 0
+    each = columns // len(cells)
+    above = (n * each < cell.column and cell.column + cell.span <= (n + 1) * each + 1 for n, cell in enumerate(cells))
+    return each if all(above) else 0
 
 
 def _column_boxes(table: Table) -> list[Box]:
