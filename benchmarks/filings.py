@@ -1,10 +1,10 @@
 """``python -m benchmarks.filings``: questions about figures in quarterly reports, from the PDF files to the answer.
 
-The files of DATADISTILLER_DATA/filings are read, cut, embedded and indexed by the product's own code (only PostgreSQL is
-left out), and the questions of ``retrieval/kg_rag_sec10q`` whose gold answer holds a figure are asked. The *right pages* of a
-question are the pages of its source documents that hold a figure of its gold answer, by the page texts that come
-with the collection (so that no parser of ours decides). Shares of questions: a right page among the first five
-passages; a gold figure in their text; a gold figure in the answer.
+The files of DATADISTILLER_DATA/filings are read, cut, embedded and indexed by the product's own code (only PostgreSQL
+is left out), and the questions of ``retrieval/kg_rag_sec10q`` whose gold answer holds a figure are asked. The *right
+pages* of a question are the pages of its source documents that hold a figure of its gold answer, by the page texts
+that come with the collection (so that no parser of ours decides). Shares of questions: a right page among the first
+five passages; a gold figure in their text; a gold figure in the answer.
 """
 
 from __future__ import annotations

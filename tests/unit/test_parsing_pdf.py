@@ -120,8 +120,8 @@ class TestTables:
         assert page.text.endswith("Per share:\nPer share: Basic; 2023: 1.20; 2022: 1.31\nTotal; 2023: 9")
 
     def test_signs_belong_to_their_numbers(self, tmp_path: Path) -> None:
-        page = read(tmp_path, [*self.grid(), (60.0, 636.0, 10.0, "Left"), (280.0, 636.0, 10.0, "$"),
-                               (310.0, 636.0, 10.0, "7"), (420.0, 636.0, 10.0, "3"), (440.0, 636.0, 10.0, "%")])  # fmt: skip
+        row = [(60.0, "Left"), (280.0, "$"), (310.0, "7"), (420.0, "3"), (440.0, "%")]
+        page = read(tmp_path, [*self.grid(), *((x, 636.0, 10.0, text) for x, text in row)])
         assert page.text.endswith("Left; 2023: $ 7; 2022: 3 %")
 
     def test_ruled_cells_hold_several_lines(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -107,18 +108,18 @@ def _bands(pieces: Sequence[Piece], gutter: float) -> Iterator[list[Piece]]:
     A band that has text on one side only, or a line or two, goes with what crosses.
     """
     crossing = _spanning(pieces, gutter)
-    limits = sorted((piece.box.top + piece.box.bottom) / 2 for piece in crossing)
-    free = [piece for piece in pieces if piece not in crossing]
+    limits = sorted((piece.box.top + piece.box.bottom) / 2 for piece in crossing.values())
+    free = [piece for piece in pieces if id(piece) not in crossing]
     bands: list[tuple[float, bool, list[Piece]]] = []
     beside: defaultdict[int, list[Piece]] = defaultdict(list)
     for piece in free:
         middle = (piece.box.top + piece.box.bottom) / 2
-        beside[sum(1 for limit in limits if limit < middle)].append(piece)
+        beside[bisect_left(limits, middle)].append(piece)
     for band in beside.values():
         left, right = _sides(band, gutter)
         columns = bool(left and right and _beside(union_of(left), union_of(right)))
         bands.append((min(piece.box.top for piece in band), columns and _prose_lines(band) > 2, band))
-    bands += [(piece.box.top, False, [piece]) for piece in crossing]
+    bands += [(piece.box.top, False, [piece]) for piece in crossing.values()]
     bands.sort(key=lambda band: band[0])
     for columns, group in groupby(bands, key=lambda band: band[1]):
         if columns:
@@ -127,15 +128,15 @@ def _bands(pieces: Sequence[Piece], gutter: float) -> Iterator[list[Piece]]:
             yield [piece for _, _, band in group for piece in band]
 
 
-def _spanning(pieces: Sequence[Piece], gutter: float) -> set[Piece]:
+def _spanning(pieces: Sequence[Piece], gutter: float) -> dict[int, Piece]:
     """What crosses the gutter: pieces, and lines of three or more short pieces on both sides (rows of a table)."""
-    crossing = {piece for piece in pieces if piece.box.left < gutter < piece.box.right or not piece.words}
+    crossing = {id(piece): piece for piece in pieces if piece.box.left < gutter < piece.box.right or not piece.words}
     lines: defaultdict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:
         lines[round(piece.box.bottom)].append(piece)
     for line in lines.values():
         if len(line) > 2 and all(_chars(piece) < _PROSE_CHARS for piece in line):
-            crossing.update(line if all(_sides(line, gutter)) else ())
+            crossing.update({id(piece): piece for piece in line} if all(_sides(line, gutter)) else {})
     return crossing
 
 
