@@ -72,6 +72,17 @@ class Frame(NamedTuple):
     bottom: float
     quarters: int  # turned clockwise
 
+    def along(self, first: float, last: float) -> tuple[float, float]:
+        """From where to where a part of a line reaches, given on the axis of pdfium's that the line runs along."""
+        match self.quarters:
+            case 0:
+                return first - self.left, last - self.left
+            case 1:
+                return first - self.bottom, last - self.bottom
+            case 2:
+                return self.width + self.left - last, self.width + self.left - first
+        return self.width + self.bottom - last, self.width + self.bottom - first
+
     def edges(self, rect: Any) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of a rectangle of pdfium's."""
         if not self.quarters:
@@ -135,26 +146,27 @@ class _Reader:
         words: list[Word] = []
         firsts: list[int] = []
         places = self._places()
-        raw, rect, box_of, edges = self.raw, self.rect, pdfium.FPDFText_GetLooseCharBox, self.frame.edges
-        pointer, end, line_top, line_bottom = byref(rect), 0, 0.0, 0.0
+        raw, rect, box_of, along = self.raw, self.rect, pdfium.FPDFText_GetLooseCharBox, self.frame.along
+        pointer, end, low, high, turned = byref(rect), 0, 0.0, 0.0, self.frame.quarters % 2
         for match in _WORD.finditer(self.text):
             start, stop = match.span()
             at = start if places is None else places[start]
             box_of(raw, at, pointer)  # one that has no place keeps that of the character before
-            left, top, right, bottom = edges(rect)
+            here, there = (rect.left, rect.right) if turned else (rect.bottom, rect.top)  # across the line
+            first, last = (rect.bottom, rect.top) if turned else (rect.left, rect.right)
             if stop - start > 1:
                 box_of(raw, stop - 1 if places is None else places[stop - 1], pointer)
-                begin, _, finish, _ = edges(rect)
-                left, right = begin if begin < left else left, finish if finish > right else right
+                begin, finish = (rect.bottom, rect.top) if turned else (rect.left, rect.right)
+                first, last = begin if begin < first else first, finish if finish > last else last
             if words:
-                shared = (bottom if bottom < line_bottom else line_bottom) - (top if top > line_top else line_top)
-                apart = shared < _SHARED * (bottom - top) and shared < _SHARED * (line_bottom - line_top)
+                shared = (there if there < high else high) - (here if here > low else low)
+                apart = shared < _SHARED * (there - here) and shared < _SHARED * (high - low)
                 if apart or "\n" in self.text[end:start] or words[-1].text.endswith(BROKEN):
                     yield words, firsts
                     words, firsts = [], []
-            words.append(Word(match.group(), left, right))
+            words.append(Word(match.group(), *along(first, last)))
             firsts.append(at)
-            end, line_top, line_bottom = stop, top, bottom
+            end, low, high = stop, here, there
         if words:
             yield words, firsts
 

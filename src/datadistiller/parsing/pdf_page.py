@@ -33,7 +33,7 @@ def compose(sheet: Sheet, titles: Titles, layout: Layout) -> PageWriter:
     """The text of a page; fields and notes come last."""
     writer = PageWriter((sheet.frame.width, sheet.frame.height))
     layout.learn(sheet.pieces)
-    for part in _parts(sheet):
+    for part in parts(sheet):
         if isinstance(part, Table):
             write(part, writer)
         else:
@@ -49,7 +49,7 @@ def _note(note: Note) -> Iterator[Part]:
     yield Part(note.text, note.box, " " if note.name else "\n")
 
 
-def _parts(sheet: Sheet) -> Iterator[list[Row] | Table]:
+def parts(sheet: Sheet) -> Iterator[list[Row] | Table]:
     """Runs of lines, and tables, in reading order."""
     tables, pieces = _ruled(sheet)
     standing = [Piece((), box, 0.0) for box in tables]
