@@ -79,7 +79,7 @@ class TestOrder:
 
 
 class TestTables:
-    """Rows that say which column their values are in."""
+    """Rows of cells, with what names their columns."""
 
     ROWS = (
         ("", "2023", "2022"),
@@ -100,29 +100,29 @@ class TestTables:
     def test_aligned_texts(self, tmp_path: Path) -> None:
         before = (60.0, 730.0, 10.0, "The following table shows what was sold in the years.")
         page = read(tmp_path, [before, *self.grid()])
-        assert blocks(page) == [
-            ("paragraph", before[3]),
-            (
-                "table",
-                "2023 | 2022\nNet sales; 2023: 82,959; 2022: 81,434\nCost; 2023: 47,074; 2022: 46,179\n"
-                "Tax; 2023: (10); 2022: 243",
-            ),
-        ]
+        table = "2023 | 2022\nNet sales | 82,959 | 81,434\nCost | 47,074 | 46,179\nTax | (10) | 243"
+        assert blocks(page) == [("paragraph", before[3]), ("table", table)]
 
-    def test_a_name_over_two_columns(self, tmp_path: Path) -> None:
-        page = read(tmp_path, [(320.0, 716.0, 10.0, "Three Months Ended"), *self.grid()])
-        assert "Net sales; Three Months Ended 2023: 82,959; Three Months Ended 2022: 81,434" in page.text
+    def test_names_are_said_again(self, tmp_path: Path) -> None:
+        more = [
+            (x, 636.0 - 16 * n, 10.0, text) for n in range(6) for x, text in ((60.0, f"Row {n}"), (300.0, f"{n}.5"))
+        ]
+        page = read(tmp_path, [(320.0, 716.0, 10.0, "Three Months Ended"), *self.grid(), *more])
+        wanted = ["Row 2 | 2.5", "Three Months Ended 2023 | Three Months Ended 2022", "Row 3 | 3.5"]
+        assert page.text.split("\n")[7:10] == wanted
+        places = [page.text[line.start : line.end] for line in page.lines]
+        assert places.count("Three Months Ended") == 1  # what is said again stands nowhere
 
     def test_what_the_rows_below_are_about(self, tmp_path: Path) -> None:
         rows = [(60.0, 636.0, 10.0, "Per share:"), (75.0, 620.0, 10.0, "Basic"), (300.0, 620.0, 10.0, "1.20"),
                 (420.0, 620.0, 10.0, "1.31"), (60.0, 604.0, 10.0, "Total"), (300.0, 604.0, 10.0, "9")]  # fmt: skip
         page = read(tmp_path, [*self.grid(), *rows])
-        assert page.text.endswith("Per share:\nPer share: Basic; 2023: 1.20; 2022: 1.31\nTotal; 2023: 9")
+        assert page.text.endswith("Per share:\nPer share: Basic | 1.20 | 1.31\nTotal | 9")
 
     def test_signs_belong_to_their_numbers(self, tmp_path: Path) -> None:
         row = [(60.0, "Left"), (280.0, "$"), (310.0, "7"), (420.0, "3"), (440.0, "%")]
         page = read(tmp_path, [*self.grid(), *((x, 636.0, 10.0, text) for x, text in row)])
-        assert page.text.endswith("Left; 2023: $ 7; 2022: 3 %")
+        assert page.text.endswith("Left | $ 7 | 3 %")
 
     def test_ruled_cells_hold_several_lines(self, tmp_path: Path) -> None:
         texts = [(65.0, 685.0, 10.0, "Kind"), (205.0, 685.0, 10.0, "What it eats"), (65.0, 660.0, 10.0, "Teal"),
@@ -201,6 +201,11 @@ class TestText:
         assert page.text == "Ducks live in water and are therefore called waterfowl."
         first, second = page.lines
         assert (page.text[first.start : first.end][-5:], page.text[second.start : second.end][:4]) == ("there", "fore")
+
+    def test_a_hyphen_that_was_written_before_stays(self, tmp_path: Path) -> None:
+        lines = ["They are well-known birds.", "In all of Europe they are well-", "known and often seen."]
+        page = read(tmp_path, [(60.0, 700.0 - 12 * n, 10.0, line) for n, line in enumerate(lines)])
+        assert page.text.endswith("they are well-known and often seen.")
 
     def test_lines_cover_the_text(self, tmp_path: Path) -> None:
         page = read(tmp_path, [TITLE, *columns()])

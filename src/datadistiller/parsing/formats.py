@@ -68,7 +68,8 @@ FORMATS = (
     ),
     Format(
         PDF, "PDF", (".pdf",), "page", False,
-        "text, headings by size, lists", "text in pictures (no OCR), tables as such, annotations, form values",
+        "text in reading order, headings by size and bookmarks, lists, tables, form fields, notes",
+        "text in pictures (no OCR), running headers and footers, scripts",
     ),
     Format(
         DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False,

@@ -17,6 +17,8 @@ from datadistiller.parsing.pdf_writer import PageWriter, Part
 _NUMBERED = re.compile(r"(part|item|chapter|section|article|appendix|annex|note|\d{1,2}(\.\d{1,2}){0,3}\.?)\s+\S", re.I)
 _LIST_ITEM = re.compile(r"[•●▪◦‣∙·–]\s|[-*]\s+\S|\(?[0-9a-zA-Z]{1,2}[.)]\s")
 MAX_HEADING_CHARS = 200
+_COMPOUND = re.compile(r"\w+(?:-\w+)+")
+_MAX_COMPOUNDS = 20_000
 _SOFT_HYPHEN = "\u00ad"
 
 
@@ -25,11 +27,15 @@ class Layout:
 
     def __init__(self) -> None:
         self._heights: Counter[float] = Counter()
+        self._compounds: set[str] = set()
 
     def learn(self, lines: Sequence[Piece]) -> None:
         """Takes the lines of a page into account."""
         for line in lines:
             self._heights[line.height] += len(line.words)
+            for word in line.words:
+                if "-" in word.text and len(self._compounds) < _MAX_COMPOUNDS:
+                    self._compounds.update(_COMPOUND.findall(word.text.casefold()))
 
     def add(self, rows: Sequence[Sequence[Piece]], titles: Titles, page: PageWriter) -> None:
         """Adds lines (the pieces of each) that follow each other on a page to ``page`` as blocks.
@@ -46,12 +52,36 @@ class Layout:
         for line, row in lines:
             level = pdf_outline.level(line.text, titles) or _heading_level(line, body)
             if above and (level != above_level or _parted(above, line, usual_gap)):
-                _add(page, run, above_level)
+                self._add(page, run, above_level)
                 run = []
             run.append(row)
             above, above_level = line, level
         if run:
-            _add(page, run, above_level)
+            self._add(page, run, above_level)
+
+    def _add(self, page: PageWriter, run: Sequence[Sequence[Piece]], level: int) -> None:
+        if level and sum(len(piece.text) for row in run for piece in row) <= MAX_HEADING_CHARS:
+            page.add(BlockKind.HEADING, self._parts(run, " "), level)
+        else:
+            item = _LIST_ITEM.match(merged(run[0]).text) is not None
+            page.add(BlockKind.LIST if item else BlockKind.PARAGRAPH, self._parts(run, "\n"))
+
+    def _parts(self, run: Sequence[Sequence[Piece]], glue: str) -> Iterator[Part]:
+        """The pieces of each line, with the halves of broken words joined."""
+        flat = [(piece, " " if number else glue) for row in run for number, piece in enumerate(row)]
+        broken = False
+        for at, (piece, before) in enumerate(flat):
+            text = piece.text
+            before = "" if broken else before
+            broken = text.endswith((*BROKEN, _SOFT_HYPHEN))
+            if broken and at + 1 < len(flat) and self._is_compound(piece, flat[at + 1][0]):
+                text = text[:-1] + "-"
+            yield Part(text, piece.box, before)
+
+    def _is_compound(self, piece: Piece, below: Piece) -> bool:
+        """True if the hyphen belongs to the word: so it was written within a line before."""
+        whole = f"{piece.words[-1].text[:-1]}-{below.words[0].text}".casefold()
+        return any(word in self._compounds for word in _COMPOUND.findall(whole))
 
 
 def _heading_level(line: Piece, body: float) -> int:
@@ -75,21 +105,3 @@ def _parted(above: Piece, line: Piece, usual_gap: float) -> bool:
         or abs(above.height - line.height) > 0.12 * height
         or _LIST_ITEM.match(line.text) is not None
     )
-
-
-def _add(page: PageWriter, run: Sequence[Sequence[Piece]], level: int) -> None:
-    if level and sum(len(piece.text) for row in run for piece in row) <= MAX_HEADING_CHARS:
-        page.add(BlockKind.HEADING, _parts(run, " "), level)
-    else:
-        item = _LIST_ITEM.match(merged(run[0]).text) is not None
-        page.add(BlockKind.LIST if item else BlockKind.PARAGRAPH, _parts(run, "\n"))
-
-
-def _parts(run: Sequence[Sequence[Piece]], glue: str) -> Iterator[Part]:
-    """The pieces of each line, with the halves of broken words joined."""
-    broken = False
-    for row in run:
-        for number, piece in enumerate(row):
-            text = piece.text
-            yield Part(text, piece.box, "" if broken else " " if number else glue)
-            broken = text.endswith((*BROKEN, _SOFT_HYPHEN))
