@@ -189,6 +189,18 @@ class TestPages:
         assert [(round(line.left), round(line.top)) for line in page.lines][1:] == [(60, 180), (300, 180)]
 
 
+class TestHeadings:
+    """By their weight; by size in ``test_parsing_binary``, by bookmarks above."""
+
+    @pytest.mark.parametrize(("bold", "kind"), [("Of Ducks", "heading"), ("Ducks are birds.", "paragraph")])
+    def test_a_few_bold_words_are_a_heading(self, tmp_path: Path, bold: str, kind: str) -> None:
+        texts = [(60.0, 680.0 - 12 * n, 10.0, "Ducks swim in ponds and quack, as all of them do.") for n in range(4)]
+        content = f"BT /F2 10 Tf 60 700 Td ({bold}) Tj ET\n{page_content(texts)}"
+        fonts = "/Resources<</Font<</F1 3 0 R/F2<</Type/Font/Subtype/Type1/BaseFont/Helvetica-Bold>>>>>>"
+        page = parse(placed(tmp_path / "a.pdf", [content], page=fonts))[0]
+        assert blocks(page)[0] == (kind, bold)
+
+
 class TestText:
     """Words as they are meant."""
 

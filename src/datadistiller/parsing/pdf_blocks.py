@@ -18,6 +18,8 @@ _NUMBERED = re.compile(r"(part|item|chapter|section|article|appendix|annex|note|
 _LIST_ITEM = re.compile(r"[•●▪◦‣∙·–]\s|[-*]\s+\S|\(?[0-9a-zA-Z]{1,2}[.)]\s")
 MAX_HEADING_CHARS = 200
 _COMPOUND = re.compile(r"\w+(?:-\w+)+")
+#: Bold lines are headings if they have few words, and where bold words are no more than this share of the others.
+_MAX_TITLE_CHARS, _MAX_BOLD, _BOLD_LEVEL = 90, 0.5, 5
 _MAX_COMPOUNDS = 20_000
 _SOFT_HYPHEN = "\u00ad"
 
@@ -27,12 +29,14 @@ class Layout:
 
     def __init__(self) -> None:
         self._heights: Counter[float] = Counter()
+        self._words = {True: 0, False: 0}  # bold, and not
         self._compounds: set[str] = set()
 
     def learn(self, lines: Sequence[Piece]) -> None:
         """Takes the lines of a page into account."""
         for line in lines:
             self._heights[line.height] += len(line.words)
+            self._words[line.bold] += len(line.words)
             for word in line.words:
                 if "-" in word.text and len(self._compounds) < _MAX_COMPOUNDS:
                     self._compounds.update(_COMPOUND.findall(word.text.casefold()))
@@ -44,6 +48,7 @@ class Layout:
         """
         lines = [(merged(row), row) for row in rows]
         body = self._heights.most_common(1)[0][0] if self._heights else 0.0
+        telling = self._words[True] < _MAX_BOLD * self._words[False]
         between = (below.box.top - above.box.bottom for (above, _), (below, _) in pairwise(lines))
         gaps = sorted(gap for gap in between if 0 <= gap < 3 * body)
         usual_gap = gaps[len(gaps) // 3] if gaps else 0.0
@@ -51,6 +56,8 @@ class Layout:
         above, above_level = None, 0
         for line, row in lines:
             level = pdf_outline.level(line.text, titles) or _heading_level(line, body)
+            if not level and telling and all(piece.bold for piece in row) and _is_short_title(line.text):
+                level = _BOLD_LEVEL
             if above and (level != above_level or _parted(above, line, usual_gap)):
                 self._add(page, run, above_level)
                 run = []
@@ -87,12 +94,18 @@ class Layout:
 def _heading_level(line: Piece, body: float) -> int:
     """1-4 for a line that is evidently a heading, 0 otherwise."""
     text = line.text
-    if not body or len(text) > MAX_HEADING_CHARS or not any(c.isalpha() for c in text):
+    if not body or not line.upright or len(text) > MAX_HEADING_CHARS or not any(c.isalpha() for c in text):
         return 0
     ratio = line.height / body
     if ratio >= 1.18:
         return 1 if ratio >= 1.7 else 2 if ratio >= 1.35 else 3
     return 4 if line.bold and ratio > 0.9 and text[-1] not in ".,;:" and _NUMBERED.match(text) else 0
+
+
+def _is_short_title(text: str) -> bool:
+    """True for a few words with a capital in front and no full stop at the end."""
+    few = len(text) <= _MAX_TITLE_CHARS and text[0].isupper() and text[-1] not in ".,;:"
+    return few and any(char.isalpha() for char in text[1:]) and _LIST_ITEM.match(text) is None
 
 
 def _parted(above: Piece, line: Piece, usual_gap: float) -> bool:
