@@ -31,6 +31,8 @@ _INDENT = 5.0
 _MAX_LABELS = 3
 #: Characters of a ruled cell; with more it is a frame around text.
 _MAX_CELL_CHARS = 1_500
+#: How often a table is looked for in lines that might be one, each time with one line less.
+_MAX_TRIES = 8
 #: Lines of a table lie no further apart than this many heights.
 _MAX_GAP = 3.0
 
@@ -61,14 +63,17 @@ def split(lines: Sequence[Row]) -> Iterator[list[Row] | Table]:
     """The lines of a region in their order: runs of text, and tables."""
     joined = [_joined(row) for row in lines]
     text: list[Row] = []
-    at = 0
+    at = tries = last = 0
     while at < len(lines):
         end = _extent(joined, at)
         above, table = _table(joined[at:end]) if end - at > 1 else (1, None)
-        text += lines[at : at + above]
         if table is None:
+            tries, last = (tries + 1 if end == last else 0), end
+            above = max(above, 1) if tries < _MAX_TRIES else max(end - at, 1)
+            text += lines[at : at + above]
             at += above
             continue
+        text += lines[at : at + above]
         if text:
             yield text
             text = []
