@@ -135,6 +135,14 @@ class TestTables:
         assert blocks(page) == [("table", rows)]
         assert [page.text[line.start : line.end] for line in page.lines][3] == "seeds of water plants"
 
+    def test_running_text_side_by_side_is_no_table(self, tmp_path: Path) -> None:
+        columns = (("Teal", "are small and", "fly fast"), ("Smew", "are white and", "eat fish"))
+        texts = [
+            (60.0 + 240 * c, 700.0 - 14 * n, 10.0, text) for c, col in enumerate(columns) for n, text in enumerate(col)
+        ]
+        page = read(tmp_path, sorted(texts, key=lambda text: -text[1]))
+        assert blocks(page) == [("paragraph", "\n".join(column)) for column in columns]
+
     def test_a_frame_around_text_is_no_table(self, tmp_path: Path) -> None:
         frame = [(50.0, 600.0, 550.0, 600.0), (50.0, 750.0, 550.0, 750.0), (50.0, 600.0, 50.0, 750.0),
                  (550.0, 600.0, 550.0, 750.0)]  # fmt: skip

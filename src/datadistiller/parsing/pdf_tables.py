@@ -31,6 +31,8 @@ _INDENT = 5.0
 _MAX_LABELS = 3
 #: Characters of a ruled cell; with more it is a frame around text.
 _MAX_CELL_CHARS = 1_500
+#: The share of texts that begin with a small letter from which they are running text.
+_FLOWING = 0.4
 #: How often a table is looked for in lines that might be one, each time with one line less.
 _MAX_TRIES = 8
 #: Lines of a table lie no further apart than this many heights.
@@ -67,6 +69,10 @@ def split(lines: Sequence[Row]) -> Iterator[list[Row] | Table]:
     while at < len(lines):
         end = _extent(joined, at)
         above, table = _table(joined[at:end]) if end - at > 1 else (1, None)
+        if isinstance(table, list):
+            yield from filter(None, (text, *table))
+            text, at = [], end
+            continue
         if table is None:
             tries, last = (tries + 1 if end == last else 0), end
             above = max(above, 1) if tries < _MAX_TRIES else max(end - at, 1)
@@ -207,8 +213,11 @@ def _stands_over(piece: Piece, below: Sequence[list[Piece]]) -> bool:
     return piece.box.left > min(row[0].box.left for row in below) + _INDENT * piece.height
 
 
-def _table(rows: Sequence[list[Piece]]) -> tuple[int, Table | None]:
-    """The lines as a table, if they stand in columns, and how many before it do not belong to it."""
+def _table(rows: Sequence[list[Piece]]) -> tuple[int, Table | list[list[Row]] | None]:
+    """The lines as a table, if they stand in columns, and how many before it do not belong to it.
+
+    Running text side by side is no table but columns of lines.
+    """
     columns = _columns(rows)
     placed = [_placed(row, columns) for row in rows]
     above = _above(placed)
@@ -217,8 +226,11 @@ def _table(rows: Sequence[list[Piece]]) -> tuple[int, Table | None]:
         return max(above, 1), None
     cells = [cell for row in full for cell in row if cell.column]
     numbers = sum(1 for cell in cells if _NUMBER.match(cell.text))
-    if 2 * numbers < len(cells) and not _aligned(full, len(columns)):
-        return 1, None
+    if 2 * numbers < len(cells):
+        if not _aligned(full, len(columns)):
+            return 1, None
+        if _flowing(placed):
+            return 0, _side_by_side(rows, columns)
     grown = _unwrapped(placed[above:])
     return above, Table(grown, len(columns), _head(grown))
 
@@ -273,6 +285,22 @@ def _aligned(rows: Sequence[list[Cell]], columns: int) -> bool:
     filled = sum(len(row) for row in rows) / (len(rows) * columns)
     chars = sum(len(cell.text) for row in rows for cell in row) / sum(map(len, rows))
     return filled > 0.6 and chars < 40
+
+
+def _flowing(rows: Sequence[list[Cell]]) -> bool:
+    """True if many texts go on from the line above, and none is in two columns."""
+    cells = [cell for row in rows for cell in row]
+    going_on = sum(1 for cell in cells if cell.text[0].islower())
+    return going_on > _FLOWING * len(cells) and all(cell.span == 1 for cell in cells)
+
+
+def _side_by_side(rows: Sequence[list[Piece]], columns: Sequence[tuple[float, float]]) -> list[list[Row]]:
+    """The lines of each column."""
+    found: list[list[Row]] = [[] for _ in columns]
+    for piece in (piece for row in rows for piece in row):
+        away = [max(left - piece.box.right, piece.box.left - right) for left, right in columns]
+        found[away.index(min(away))].append([piece])
+    return found
 
 
 def _unwrapped(rows: Sequence[list[Cell]]) -> list[list[Cell]]:
