@@ -9,6 +9,7 @@ import pytest
 
 from datadistiller.model import Page
 from datadistiller.parsing import formats, registry
+from datadistiller.parsing.pdf_writer import clean
 from tests.fixtures.pdfs import Text, page_content, placed
 
 LEFT = [f"the left column says word {n} of it" for n in range(8)]
@@ -209,8 +210,24 @@ class TestHeadings:
         assert blocks(page)[0] == (kind, bold)
 
 
+class TestDamage:
+    """Files are read as far as they go."""
+
+    def test_a_page_that_is_lost_is_named(self, tmp_path: Path) -> None:
+        contents = [page_content([(60.0, 700.0, 10.0, f"Text of page {word}")]) for word in ("one", "two", "six")]
+        path = placed(tmp_path / "a.pdf", contents)
+        path.write_bytes(path.read_bytes().replace(b"4 0 R 6 0 R 8 0 R", b"4 0 R 0 0 R 8 0 R"))  # nothing has number 0
+        pages = parse(path)
+        assert [page.text for page in pages] == ["Text of page one", "", "Text of page six"]
+        assert [page.problem.code if page.problem else None for page in pages] == [None, "damaged", None]
+        assert pages[1].problem is not None and "Page 2" in pages[1].problem.message
+
+
 class TestText:
     """Words as they are meant."""
+
+    def test_ligatures_are_letters_and_superscripts_stay(self) -> None:
+        assert clean("e\ufb00ort \ufb01ve co\u00adop x\u00b2 \uff21\u00bd") == "effort five coop x\u00b2 \uff21\u00bd"
 
     def test_broken_words_are_joined(self, tmp_path: Path) -> None:
         texts = [
