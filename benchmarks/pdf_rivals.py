@@ -57,13 +57,6 @@ def markitdown(path: Path) -> Iterator[Grid]:
     yield from of_markdown(library.MarkItDown().convert(str(path)).text_content)
 
 
-def camelot(path: Path) -> Iterator[Grid]:
-    """Its own choice between lines and alignment."""
-    library: Any = __import__("camelot")
-    for table in library.read_pdf(str(path), pages="all", flavor="auto"):
-        yield [[str(cell) for cell in row] for row in table.df.values.tolist()]
-
-
 def docling(path: Path) -> Iterator[Grid]:
     """Its tables."""
     library: Any = __import__("docling.document_converter", fromlist=["DocumentConverter"])
@@ -75,7 +68,6 @@ READERS: dict[str, tuple[str, Callable[[Path], Iterator[Grid]]]] = {
     "pdfplumber": ("pdfplumber", pdfplumber),
     "kreuzberg": ("kreuzberg", kreuzberg),
     "markitdown": ("markitdown", markitdown),
-    "camelot": ("camelot-py", camelot),
     "docling": ("docling", docling),
 }
 

@@ -25,7 +25,7 @@ from datadistiller.runtime.sandbox import Limits, Sandbox
 
 DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data"))
 #: A page has hundreds of lines, and they are all made by the same code.
-PAGES, LINES = 12, 40
+PAGES, LINES = 6, 20
 #: Text on top of other text, a font whose letters have no extent, a box that pdfium does not read by place.
 ODD = {"tika__testOverlappingText.pdf", "pdfjs__endchar.pdf", "tika__testPDFVarious.pdf"}
 
