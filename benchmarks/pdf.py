@@ -1,6 +1,6 @@
 """``python -m benchmarks.pdf [--rivals PYTHON]``: PDF pages a second, memory, and tables beside other libraries'.
 
-Speed is counted in CPU time of one process, on the 1,040 pages of DATADISTILLER_DATA/filings, file by file in turn:
+Speed is counted in CPU time of one process, on the 1,037 pages of DATADISTILLER_DATA/filings, file by file in turn:
 the bare text of pypdfium2, the words with their places, and the whole parser. Memory is the peak of a process that
 reads 600 pages. Tables are those of ``benchmarks.pdf_tables``. Other libraries run in ``PYTHON``, an interpreter that
 has some of them; those it lacks are named. The result is written to ``docs/guide/parsing.md``.
