@@ -117,6 +117,49 @@ class JobEvent:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A status that an attempt reached; ``code`` says why, where it ended otherwise than well."""
+
+    status: str
+    at: datetime
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What happened in one attempt, in order."""
+
+    number: int  # from 1
+    steps: Sequence[Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a stage took and how much it worked on: bytes of the file, of its text in UTF-8, of its vectors."""
+
+    stage: str  # wait, parse, chunk, embed or index
+    seconds: float
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened to a document."""
+
+    job_id: UUID
+    filename: str
+    status: Status
+    attempt: int
+    error: Problem | None
+    failed_pages: Sequence[Mapping[str, Any]]  # as in ``Job``
+    reading: Mapping[str, Any] | None  # as ``api.schemas.Reading`` shows it; None if nothing was read yet
+    vectors_computed: int  # by the model
+    vectors_found: int  # the text had one already
+    stages: Sequence[Spent]  # of the last attempt, as far as it has come
+    attempts: Sequence[Attempt]
+
+
 class BlockKind(StrEnum):
     """What a piece of parsed text is; the chunker keeps blocks whole where they fit."""
 
@@ -184,6 +227,7 @@ class ParsedDocument:
     parser: str  # which parser read it, for the report
     media_type: str  # as found by the parser
     warnings: Sequence[Problem] = ()  # what was read with a doubt, or left out; for the report
+    encoding: str = ""  # what the bytes of a text file were taken for, such as "windows-1251"; empty for other formats
 
 
 @dataclass(frozen=True, slots=True)

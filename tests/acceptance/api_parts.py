@@ -45,6 +45,7 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
 from tests.contracts.objects_kit import Local, Remote, bucket_at
@@ -124,7 +125,8 @@ async def api_parts(
         store = await stack.enter_async_context(backing.stored.opened())
         stack.push_async_callback(index.close)
         parts = SimpleNamespace(
-            settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
+            settings=values, database=database, jobs=jobs, reports=Reports(database), chunks=chunks,
+            dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
             keys=ApiKeys(database),
             outbox=Outbox(database), publisher=backing.publisher,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
+from datadistiller.model import BlockKind, Page, Problem
 from datadistiller.parsing import Header, formats, registry, sniff
 from tests.fixtures import files
 
@@ -20,10 +20,10 @@ WITHOUT_HEADINGS = [formats.TEXT, formats.CODE, formats.XLSX, formats.XLS, forma
 
 def parse(path: Path, media_type: str, first_page: int = 1) -> tuple[Header, list[Page]]:
     """Everything the parser yields, its order checked."""
-    header, *pages = registry.parser_of(media_type).parse(path, media_type, first_page)
+    header, *items = registry.parser_of(media_type).parse(path, media_type, first_page)
     assert isinstance(header, Header)
-    assert all(isinstance(page, Page) for page in pages)
-    return header, [page for page in pages if isinstance(page, Page)]
+    assert all(isinstance(item, Page | Problem) for item in items)
+    return header, [item for item in items if isinstance(item, Page)]
 
 
 def well_formed(page: Page) -> bool:

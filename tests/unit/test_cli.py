@@ -215,6 +215,29 @@ def test_a_failed_job_shows_why_and_no_progress(monkeypatch: pytest.MonkeyPatch)
     assert "None" not in shown.stdout and "%" not in shown.stdout
 
 
+def test_a_report_shows_warnings_stages_and_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = {"code": "encoding_guessed", "message": "It was read as windows-1251.", "hint": "Save it as UTF-8."}
+    reading = {"attempt": 2, "parser": "text", "encoding": "windows-1251", "pages": 1, "pages_failed": 0}
+    steps = [
+        {"status": "pending", "at": "2026-11-24T09:14:00.1Z", "code": None},
+        {"status": "failed", "at": "2026-11-24T09:15:00.1Z", "code": "damaged"},
+    ]
+    report = {
+        "job_id": "1", "filename": "a.txt", "status": "completed", "error": None, "failed_pages": [],
+        "reading": {**reading, "warnings": [warning]}, "stages": [{"stage": "parse", "seconds": 1.5, "bytes": 2000}],
+        "vectors": {"computed": 3, "found": 4}, "attempts": [{"number": 1, "steps": steps}],
+    }  # fmt: skip
+    asked: list[str] = []
+    monkeypatch.setattr(client.Client, "get", lambda _, path, **__: asked.append(path) or report)
+    shown = " ".join(printed("status", str(uuid.UUID(int=1)), "--report").split())
+    assert asked == [f"/api/v2/documents/{uuid.UUID(int=1)}/report"]
+    for words in ("It was read as windows-1251. Save it as UTF-8.", "parse 1.500 s, 2 kB",
+                  "3 computed, 4 found again",
+                  "attempt 1 pending 09:14:00, failed 09:15:00 (damaged)", "encoding windows-1251"):  # fmt: skip
+        assert words in shown
+    assert "pages_failed" not in shown
+
+
 @pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])
 @pytest.mark.parametrize("word", ["", "nope", "../query"])
 def test_what_cannot_be_a_job_id_is_not_sent(command: str, word: str) -> None:

@@ -27,6 +27,7 @@ from datadistiller.api import (
     middleware,
     problems,
     query,
+    report,
     schemas,
     status,
     upload,
@@ -35,7 +36,7 @@ from datadistiller.api.admission import Admission, Limits
 
 DESCRIPTION = "Drop documents in, ask questions, get answers with exact citations. Errors are problem+json (RFC 9457)."
 #: Events before status, status before documents: the first route that fits is taken.
-RESOURCES = (upload, events, status, documents, query, dead_letters, doctor, index, keys, health, metrics)
+RESOURCES = (upload, events, status, documents, report, query, dead_letters, doctor, index, keys, health, metrics)
 REF = "#/components/schemas/{model}"
 
 

@@ -7,12 +7,13 @@ import email.header
 import email.message
 import email.policy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from datadistiller import errors
-from datadistiller.model import BlockKind
+from datadistiller.model import BlockKind, Problem
 from datadistiller.parsing import Header, Item, decoding, formats, html, limits, pages, text
 from datadistiller.parsing.pages import PageBuilder
 
@@ -64,6 +65,9 @@ class _Reader:
         self.page = PageBuilder()
         self.encrypted = False
         self.bodies = 0
+        self.named = 0  # attachments
+        self.encodings: list[str] = []
+        self.warnings: list[Problem] = []
 
     def message(self, message: Message, depth: int = 0) -> None:
         """Adds headers and contents of a message."""
@@ -90,6 +94,7 @@ class _Reader:
         elif _is_body(part):
             self._body(part, kind == "text/html")
         elif name := _filename(part):
+            self.named += 1
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name}")
 
     def _alternative(self, part: Message, depth: int) -> None:
@@ -104,25 +109,48 @@ class _Reader:
         charset = part.get_param("charset")
         declared = charset if isinstance(charset, str) else None
         self.bodies += bool(data.strip())
+        decoded = html.read(data, declared) if markup else decoding.read(data, declared)
+        self.encodings.append(decoded.encoding)
+        self.warnings += decoded.warnings
         if markup:
-            _, converted = html.convert(html.decode(data, declared))
-            self.page.extend(converted)
+            self.page.extend(html.convert(decoded.text)[1])
             return
-        body = pages.clean(decoding.decode(data, declared))
+        body = pages.clean(decoded.text)
         for block in text.paragraphs(body):
             self.page.add(BlockKind.PARAGRAPH, body[block.start : block.end])
 
 
-def convert(data: bytes) -> tuple[str, PageBuilder]:
-    """The subject and the contents of a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
-    message = _load(data)
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a message says, and how it was read: ``encoding`` is that of its file, or else of its bodies."""
+
+    subject: str
+    page: PageBuilder
+    encoding: str
+    warnings: Sequence[Problem]
+
+
+def convert(data: bytes) -> Converted:
+    """Reads a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
+    message, wide = _load(data)
     reader = _Reader()
     reader.message(message)
     if reader.encrypted and not reader.bodies:
         raise errors.EncryptedDocument(
             "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
         )
-    return _header(message, "Subject"), reader.page
+    warnings = [*reader.warnings, attachments_not_read(reader.named)] if reader.named else reader.warnings
+    encoding = wide or ", ".join(dict.fromkeys(reader.encodings))
+    return Converted(_header(message, "Subject"), reader.page, encoding, warnings)
+
+
+def attachments_not_read(attachments: int) -> Problem:
+    """Says so."""
+    return Problem(
+        "attachments_not_read",
+        f"Attachments are named, not read: {attachments}.",
+        "Save those that matter and upload them.",
+    )
 
 
 class EmailParser:
@@ -133,17 +161,21 @@ class EmailParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
-        subject, page = convert(path.read_bytes())
-        yield Header(self.name, formats.EMAIL, subject[:300], 1)
-        yield page.build(1)
+        message = convert(path.read_bytes())
+        yield Header(self.name, formats.EMAIL, message.subject[:300], 1, message.encoding)
+        yield from message.warnings
+        yield message.page.build(1)
 
 
-def _load(data: bytes) -> Message:
-    """The message in a file, which may be saved in UTF-16; raises ``errors.DamagedDocument`` if it has no headers."""
-    encoding = decoding.guess(data)
-    if encoding.startswith(("utf-16", "utf-32", "utf-8-sig")):
+def _load(data: bytes) -> tuple[Message, str]:
+    """The message in a file, and the file's encoding if it is saved in UTF-16 or UTF-32.
+
+    Raises ``errors.DamagedDocument`` if it has no headers.
+    """
+    encoding = decoding.wide(data) or ""
+    if encoding:
         data = decoding.decode(data).encode()
     message = email.message_from_bytes(data.lstrip(b"\r\n\t "), policy=email.policy.compat32)
     if not message.keys() or not re.match(r"[\x21-\x39\x3b-\x7e]+$", message.keys()[0]):
         raise errors.DamagedDocument("The file is no e-mail message: it has no headers.")
-    return message
+    return message, encoding.removeprefix("utf-8-sig")

@@ -64,20 +64,24 @@ def _joined(lines: list[bytes], size: int) -> bytes | None:
     return _QUOTED.sub(rb"\1", b"".join(lines)) if size <= limits.MAX_MESSAGE_BYTES else None
 
 
-def _page(data: bytes | None, number: int) -> Page:
+def _items(data: bytes | None, number: int) -> Iterator[Item]:
+    """The page of a message, with what is to be said about it."""
     if data is None:
         error: errors.UnreadableDocument = errors.LimitExceeded(
             f"Message {number} is larger than {limits.MAX_MESSAGE_BYTES >> 20} MiB.",
             hint="Save it alone and take out its attachments.",
         )
-        return Page(number, "", problem=error.problem())
+        yield Page(number, "", problem=error.problem())
+        return
     if data[:1] in b"\r\n":  # a message without headers is all body
         data = b"Content-Type: text/plain\n" + data
     try:
-        subject, page = email.convert(data)
+        message = email.convert(data)
     except errors.UnreadableDocument as unreadable:
-        return Page(number, "", problem=unreadable.problem())
-    return page.build(number, subject[:200])
+        yield Page(number, "", problem=unreadable.problem())
+        return
+    yield from message.warnings
+    yield message.page.build(number, message.subject[:200])
 
 
 class MboxParser:
@@ -94,4 +98,4 @@ class MboxParser:
         yield Header(self.name, formats.MBOX, "", count)
         for number, data in enumerate(_messages(path), 1):
             if number >= first_page:
-                yield _page(data, number)
+                yield from _items(data, number)

@@ -88,6 +88,7 @@ class _Reader:
         self.page = PageBuilder()
         self.encrypted = False
         self.bodies = 0
+        self.named = 0  # attachments
         self._container = container
 
     def message(self, message: _Message, depth: int = 0) -> None:
@@ -124,6 +125,7 @@ class _Reader:
             self.message(_Message(self._container, inner), depth + 1)
         elif name := next((n for key in _FILE_NAMES if (n := attached.line(key))), ""):
             self.encrypted |= name.lower().endswith((".pgp-encrypted", ".p7m"))
+            self.named += 1
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name[:300]}")
 
 
@@ -134,7 +136,7 @@ def _signed(container: Container, message: _Message, kind: str) -> PageBuilder |
     for storage in message.attachments():
         data = _Message(container, storage).stream(_ATTACHED, "0102")
         if "signed" in kind.lower() and data:
-            return email.convert(data)[1]
+            return email.convert(data).page
     raise _encrypted()
 
 
@@ -165,6 +167,8 @@ class MsgParser:
             elif reader.encrypted and not reader.bodies:
                 raise _encrypted()
             yield Header(self.name, formats.MSG, message.line(_SUBJECT)[:300], 1)
+            if reader.named and signed is None:
+                yield email.attachments_not_read(reader.named)
             yield reader.page.build(1)
         finally:
             container.close()

@@ -4,7 +4,7 @@ Never pickle: the child reads hostile files, and what it sends is checked before
 
     request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
     answers   {kind: ready, memory_bytes}
-              {kind: header, parser, media_type, title, page_count}
+              {kind: header, parser, media_type, title, page_count, encoding}
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
                size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised}
               {kind: warning, code, message, hint}
@@ -85,6 +85,7 @@ def header_message(header: Header) -> dict[str, Any]:
         "media_type": header.media_type,
         "title": header.title,
         "page_count": header.page_count,
+        "encoding": header.encoding,
     }
 
 
@@ -130,6 +131,7 @@ def to_header(message: Mapping[str, Any]) -> Header:
             str(message["media_type"])[:200],
             str(message["title"])[:1000],
             None if count is None else int(count),
+            str(message["encoding"])[:100],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Malformed("header") from error

@@ -135,7 +135,7 @@ class _Reading:
         assert self.header is not None
         header = self.header
         return model.ParsedDocument(
-            tuple(self.pages), header.title, header.parser, header.media_type, tuple(self.warnings)
+            tuple(self.pages), header.title, header.parser, header.media_type, tuple(self.warnings), header.encoding
         )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from datadistiller import errors, model
-from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome
+from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome, Spent
 from datadistiller.parsing import protocol
 
 #: Progress is written at most this often, seconds.
@@ -77,14 +77,18 @@ class Ingest:
     async def _ingest(self, delivery: Delivery) -> Outcome:
         try:
             job = await self._jobs.get(delivery.job_id)
+            begun = time.monotonic()
             document = await self._read(delivery, job)
+            read = time.monotonic()
             await self._advance(delivery, model.Status.CHUNKING, _CHUNKING, len(document.pages))
             chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+            spent = Spent(job.file_size, read - begun, time.monotonic() - read)
         except errors.JobNotFound as error:
             return Failed(delivery, errors.LeaseLost(error.message))
         except errors.DataDistillerError as error:
             return Failed(delivery, error)
-        return Done(delivery, Ingested(document, chunks)) if chunks else Failed(delivery, _why_empty(document))
+        result = Ingested(document, chunks, spent)
+        return Done(delivery, result) if chunks else Failed(delivery, _why_empty(document), result)
 
     async def _read(self, delivery: Delivery, job: model.Job) -> model.ParsedDocument:
         await self._advance(delivery, model.Status.PROCESSING, _FIRST)

@@ -27,7 +27,7 @@ from datadistiller.messages import (
     Outcome,
     Removed,
 )
-from datadistiller.store import frames
+from datadistiller.store import frames, reports
 from datadistiller.store.database import Connection, Database
 from datadistiller.store.results import Results
 from datadistiller.store.statements import Statements
@@ -195,7 +195,8 @@ class Messages:
             if model_id is None:
                 raise errors.BrokenInvariant("Vectors were settled without naming their model.")
             stored = [_stored(embedded) for embedded in vectors.values()]
-            values = {"model": model_id, "chunks": list(vectors), "vectors": stored}
+            found = [embedded.found for embedded in vectors.values()]
+            values = {"model": model_id, "chunks": list(vectors), "vectors": stored, "found": found}
             await conn.execute(self._sql["store_vectors"], values)
         return taken
 
@@ -231,10 +232,17 @@ class Messages:
             delay = min(LONGEST_BACKOFF, 0.5 * 2.0 ** min(tries, 20)) * random.uniform(0.75, 1.25)
             await conn.execute(self._sql["retry"], {**values, "delay": delay})
             return True
-        await self._bury(conn, failed.delivery.message_id, error, charged)
+        await self._bury(conn, failed.delivery.message_id, error, charged, failed.read)
         return False
 
-    async def _bury(self, conn: Connection, message_id: int, error: errors.DataDistillerError, charged: int) -> None:
+    async def _bury(
+        self,
+        conn: Connection,
+        message_id: int,
+        error: errors.DataDistillerError,
+        charged: int,
+        read: Ingested | None = None,
+    ) -> None:
         problem = Jsonb(error.problem().as_json())
         values = {
             "id": message_id, "error": problem, "type": frames.type_of(error), "frames": Jsonb(frames.of(error)),
@@ -247,7 +255,8 @@ class Messages:
         if row["topic"] == CHUNK_TOPIC:
             await conn.execute(self._sql["fail_chunk"], key)
         elif row["topic"] == INGEST_TOPIC:
-            await conn.execute(self._sql["fail_job"], key)
+            report = Jsonb(reports.noted(read, row["job_attempt"])) if read else None
+            await conn.execute(self._sql["fail_job"], {**key, "report": report})
 
     async def _bury_poison(self, message_id: int, job_id: UUID, crashes: int) -> None:
         error = errors.WorkerCrashed(f"The worker died {crashes} times while it did this work.")
@@ -275,7 +284,7 @@ def _keys(deliveries: Sequence[Delivery]) -> dict[str, object]:
 def _readable(outcome: Outcome) -> Outcome:
     """A reading without a chunk would never finish: it is a failure, whatever the stage said."""
     if isinstance(outcome, Done) and isinstance(outcome.result, Ingested) and not outcome.result.chunks:
-        return Failed(outcome.delivery, errors.NoText())
+        return Failed(outcome.delivery, errors.NoText(), outcome.result)
     return outcome
 
 

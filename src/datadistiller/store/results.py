@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from datadistiller import model
 from datadistiller.messages import CHUNK_TOPIC, Delivery, Ingested
+from datadistiller.store import reports
 from datadistiller.store.database import Connection
 from datadistiller.store.statements import Statements
 
@@ -40,7 +41,7 @@ class Results:
         if delivery.attempt > 1:  # before the chunks go that have them
             await conn.execute(self._ingested["keep_vectors"], job)
         await conn.execute(self._ingested["drop_chunks"], {**job, **same})
-        await conn.execute(self._ingested["describe"], {**job, **_description(result)})
+        await conn.execute(self._ingested["describe"], {**job, **_description(result, delivery.attempt)})
         await conn.execute(self._ingested["touch_chunks"], job)
         await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})
 
@@ -86,7 +87,7 @@ def _columns(chunks: Sequence[model.Chunk]) -> dict[str, object]:
     }
 
 
-def _description(result: Ingested) -> dict[str, object]:
+def _description(result: Ingested, attempt: int) -> dict[str, object]:
     pages = result.document.pages
     broken = [{"page": p.number, **p.problem.as_json()} for p in pages if p.problem is not None]
     return {
@@ -95,4 +96,5 @@ def _description(result: Ingested) -> dict[str, object]:
         "page_count": len(pages),
         "failed_pages": Jsonb(broken),
         "total": len(result.chunks),
+        "report": Jsonb(reports.noted(result, attempt)),
     }

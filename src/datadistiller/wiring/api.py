@@ -22,6 +22,7 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
 from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher, open_reranker
@@ -43,6 +44,7 @@ class ApiParts:
     settings: Settings
     database: Database
     jobs: Jobs
+    reports: Reports
     chunks: Chunks
     dead_letters: DeadLetters
     inspection: Inspection
@@ -83,6 +85,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             settings=settings,
             database=database,
             jobs=jobs,
+            reports=Reports(database),
             chunks=chunks,
             dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database),

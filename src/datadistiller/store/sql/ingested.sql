@@ -1,7 +1,8 @@
 -- name: describe
 -- What reading the document gave; the job is embedding from here on. Chunks kept from an earlier attempt count.
 UPDATE document_jobs j SET status = 'embedding', title = %(title)s, parser = %(parser)s,
-    page_count = %(page_count)s, failed_pages = %(failed_pages)s, total_chunks = %(total)s,
+    page_count = %(page_count)s, failed_pages = %(failed_pages)s, report = %(report)s,
+    total_chunks = %(total)s,
     processed_chunks = k.n, failed_chunks = 0, progress = embedding_progress(k.n, %(total)s::int)
 FROM (SELECT count(*)::int AS n FROM document_chunks WHERE job_id = %(job_id)s AND status = 'indexed') k
 WHERE j.job_id = %(job_id)s;
@@ -49,8 +50,8 @@ ON CONFLICT (chunk_id) DO UPDATE SET attempt = excluded.attempt, ordinal = exclu
 
 -- name: keep_vectors
 -- A text that only moved within the document (a page before it can be read now) is another chunk, but keeps its vector.
-INSERT INTO chunk_vectors (model_id, chunk_no, vector, key)
-SELECT m.model_id, c.chunk_no, known.vector, known.key
+INSERT INTO chunk_vectors (model_id, chunk_no, vector, key, found)
+SELECT m.model_id, c.chunk_no, known.vector, known.key, true
 FROM models m, document_chunks c CROSS JOIN LATERAL (
     SELECT v.vector, v.key FROM chunk_vectors v
     WHERE v.key = vector_key(m.model_id, indexed_text(c.context, c.text)) LIMIT 1
