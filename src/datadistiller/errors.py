@@ -207,6 +207,20 @@ class PageNotFound(RequestError):
     default_hint = "Look at page_count in its status."
 
 
+class VersionNotFound(RequestError):
+    """The document has no such version, or not any more."""
+
+    code = "version_not_found"
+    default_hint = "Its status names the versions there are; files of earlier ones are not kept."
+
+
+class VersionChanged(RequestError):
+    """The document has a newer version than the one in If-Match."""
+
+    code = "version_changed"
+    default_hint = "Fetch the document again, and bring in your change there."
+
+
 class DeadLetterNotFound(RequestError):
     """There is no such dead letter."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 #: Changed when the same parsed text would give other chunks; part of every chunk id.
 CHUNKING_VERSION = 1
@@ -78,6 +78,18 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class NextVersion:
+    """A version of a document that queries do not find yet: on its way, or failed."""
+
+    version: int
+    filename: str
+    media_type: str
+    file_size: int  # bytes
+    sha256: str  # hexadecimal
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One document on its way through the pipeline: a row of ``document_jobs``."""
 
@@ -103,6 +115,18 @@ class Job:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    version: int = 1  # the one that queries find; file and metadata above are of it
+    next: NextVersion | None = None  # the one that this attempt reads, if it is another
+
+    @property
+    def chunks_id(self) -> UUID:
+        """What its chunks are named after: the job, with the number for later versions than the first."""
+        return self.job_id if self.version == 1 else uuid5(self.job_id, str(self.version))
+
+    @property
+    def newest(self) -> Job | NextVersion:
+        """What has the newest file."""
+        return self.next or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +297,7 @@ class Passage:
     text: str
     context: str
     score: float
+    version: int = 1  # of the document
     similarity: float | None = None  # cosine to the question, -1 to 1; None if keyword search alone found it
 
 

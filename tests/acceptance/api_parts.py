@@ -34,6 +34,7 @@ from datadistiller.runtime.index_status import InsideStatus, OutsideStatus, Repo
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
+from datadistiller.stages.replace import Replace
 from datadistiller.store.api_keys import ApiKeys
 from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
@@ -47,6 +48,7 @@ from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
 from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
+from datadistiller.store.versions import Versions
 from datadistiller.store.workers import Workers
 from tests.contracts.objects_kit import Local, Remote, bucket_at
 from tools.services.kafka import KafkaServer
@@ -131,6 +133,7 @@ async def api_parts(
             keys=ApiKeys(database),
             outbox=Outbox(database), publisher=backing.publisher,
             accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search,
+            replace=Replace(store, Versions(database, jobs), notifier, values.max_upload_bytes),
             ask=Ask(search), search_index=index, index=InsideStatus(index, follower), signals=signals,
             notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder, stored=backing.stored,
         )  # fmt: skip

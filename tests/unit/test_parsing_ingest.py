@@ -31,7 +31,7 @@ class Jobs:
     found: bool = True
     written: list[tuple[str, int, int | None]] = field(default_factory=list)
 
-    async def get(self, job_id: uuid.UUID) -> model.Job:
+    async def to_read(self, job_id: uuid.UUID) -> model.Job:
         if not self.found:
             raise errors.JobNotFound
         return JOB

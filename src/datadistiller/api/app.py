@@ -31,12 +31,27 @@ from datadistiller.api import (
     schemas,
     status,
     upload,
+    versions,
 )
 from datadistiller.api.admission import Admission, Limits
 
 DESCRIPTION = "Drop documents in, ask questions, get answers with exact citations. Errors are problem+json (RFC 9457)."
 #: Events before status, status before documents: the first route that fits is taken.
-RESOURCES = (upload, events, status, documents, report, query, dead_letters, doctor, index, keys, health, metrics)
+RESOURCES = (
+    upload,
+    events,
+    status,
+    documents,
+    versions,
+    report,
+    query,
+    dead_letters,
+    doctor,
+    index,
+    keys,
+    health,
+    metrics,
+)
 REF = "#/components/schemas/{model}"
 
 
@@ -93,6 +108,8 @@ def _schema(app: FastAPI, values: settings.Settings) -> dict[str, Any]:
         components.pop(unused, None)
     components["Problem"] = schemas.Problem.model_json_schema(mode="serialization", ref_template=REF)
     components["UploadForm"] = schemas.UploadForm.model_json_schema(ref_template=REF)
+    components["VersionForm"] = versions.VersionForm.model_json_schema(ref_template=REF)
+    components["VersionForm"]["required"] = ["file"]
     _secure(schema, values)
     question = components["QueryRequest"]["properties"]
     longest = values.max_question_chars

@@ -123,6 +123,8 @@ class JobStatus(Body):
     page_count: int | None
     failed_pages: list[FailedPage]
     searchable: bool = Field(description="Queries can find it; stays true while it is retried.")
+    version: int = Field(description="The version that queries find; name, size and metadata are its own.", ge=1)
+    next_version: int | None = Field(description="A newer one that they do not find: on its way, or see `error`.")
     error: JobError | None
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     updated_at: datetime = Field(examples=[EXAMPLE_TIME])
@@ -135,13 +137,14 @@ class JobStatus(Body):
             **{name: getattr(job, name) for name in cls.model_fields if name in JOB_FIELDS},
             priority="bulk" if job.lane is model.Lane.BULK else "interactive",
             metadata=dict(job.metadata),
+            next_version=job.next.version if job.next else None,
             failed_pages=[FailedPage(**page) for page in job.failed_pages],
             error=JobError(**job.error.as_json()) if job.error else None,
         )
 
 
 #: What is shown as it is.
-JOB_FIELDS = frozenset(JobStatus.model_fields) - {"priority", "metadata", "failed_pages", "error"}
+JOB_FIELDS = frozenset(JobStatus.model_fields) - {"priority", "metadata", "failed_pages", "error", "next_version"}
 
 
 class JobList(Body):
@@ -190,6 +193,7 @@ class Citation(Body):
     filename: str = Field(examples=["report.pdf"])
     collection: str
     metadata: dict[str, Any]
+    version: int = Field(description="The version of the document that is cited.", ge=1)
     chunk_id: UUID
     page: int = Field(ge=1)
     page_label: str = Field(description="What a person calls the page, if not its number.")

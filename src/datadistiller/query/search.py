@@ -48,6 +48,7 @@ class _Inquiry:
     allowed: NDArray[np.int64] | None
     vector: NDArray[np.float32] | None = None  # once embedded
     seen: dict[int, Passage | None] = field(default_factory=dict)  # looked up so far; None: not to be shown
+    looks: int = 0  # that what was seen took
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -118,7 +119,21 @@ class Search:
             return await self.index.keyword_search(words.keywords(inquiry.question), depth, inquiry.allowed)
 
     async def _hydrate(self, inquiry: _Inquiry, found: fusion.Fused) -> list[Passage]:
-        """The first ``top_k`` of the chunks found that may be shown, with their scores."""
+        """The first ``top_k`` of the chunks found that may be shown, with their scores.
+
+        If that took several looks, a document may have got a new version between them, so that what was seen is of
+        two versions, or of none: all of it is looked up again in one.
+        """
+        passages = await self._choose(inquiry, found)
+        while inquiry.looks > 1:
+            before = inquiry.seen
+            inquiry.seen, inquiry.looks = {}, 0
+            await self._look_up(inquiry, list(before))
+            if inquiry.seen != before:
+                passages = await self._choose(inquiry, found)
+        return passages
+
+    async def _choose(self, inquiry: _Inquiry, found: fusion.Fused) -> list[Passage]:
         passages: list[Passage] = []
         at = 0
         while len(passages) < inquiry.top_k and at < len(found.numbers):
@@ -140,4 +155,5 @@ class Search:
             return
         with timed(inquiry.timings, "hydrate"):
             live = {passage.chunk_no: passage for passage in await self.chunks.passages(unknown)}
+        inquiry.looks += 1
         inquiry.seen.update({number: live.get(number) for number in unknown})

@@ -32,8 +32,8 @@ class Objects(Protocol):
 class Jobs(Protocol):
     """The records of documents."""
 
-    async def get(self, job_id: UUID) -> model.Job:
-        """Raises ``errors.JobNotFound``, also for a deleted document."""
+    async def to_read(self, job_id: UUID) -> model.Job:
+        """The job with the file that this attempt reads. Raises ``errors.JobNotFound``, also for a deleted document."""
         ...
 
     async def advance(
@@ -76,18 +76,18 @@ class Ingest:
 
     async def _ingest(self, delivery: Delivery) -> Outcome:
         try:
-            job = await self._jobs.get(delivery.job_id)
+            job = await self._jobs.to_read(delivery.job_id)
             begun = time.monotonic()
             document = await self._read(delivery, job)
             read = time.monotonic()
             await self._advance(delivery, model.Status.CHUNKING, _CHUNKING, len(document.pages))
-            chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
-            spent = Spent(job.file_size, read - begun, time.monotonic() - read)
+            chunks = await asyncio.to_thread(self._chunker.chunk, job.chunks_id, document, job.filename)
+            cut = time.monotonic()
         except errors.JobNotFound as error:
             return Failed(delivery, errors.LeaseLost(error.message))
         except errors.DataDistillerError as error:
             return Failed(delivery, error)
-        result = Ingested(document, chunks, spent)
+        result = Ingested(document, chunks, Spent(job.file_size, read - begun, cut - read))
         return Done(delivery, result) if chunks else Failed(delivery, _why_empty(document), result)
 
     async def _read(self, delivery: Delivery, job: model.Job) -> model.ParsedDocument:

@@ -82,4 +82,5 @@ def _passage(row: Mapping[str, Any]) -> model.Passage:
         chunk_no=row["chunk_no"], chunk_id=row["chunk_id"], job_id=row["job_id"], filename=row["filename"],
         collection=row["collection"], metadata=row["metadata"], page=row["page"], page_label=row["page_label"],
         start=row["start_char"], end=row["end_char"], text=row["text"], context=row["context"], score=0.0,
+        version=row["version"],
     )  # fmt: skip

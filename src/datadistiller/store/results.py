@@ -28,8 +28,9 @@ class Results:
         self._removed = Statements("removed")
 
     async def ingested(self, conn: Connection, delivery: Delivery, result: Ingested) -> None:
-        """Replaces pages and chunks of the job and orders the embedding of what is new."""
-        job = {"job_id": delivery.job_id}
+        """Replaces pages and chunks of the version that was read, and orders the embedding of what is new."""
+        cursor = await conn.execute(self._ingested["version"], {"job_id": delivery.job_id})
+        job = {"job_id": delivery.job_id, **(await cursor.fetchone() or {})}
         same = {"chunks": [c.chunk_id for c in result.chunks], "contexts": [c.context for c in result.chunks]}
         await conn.execute(self._ingested["drop_pages"], job)
         for pages in _slices(result.document.pages):
@@ -41,7 +42,8 @@ class Results:
         if delivery.attempt > 1:  # before the chunks go that have them
             await conn.execute(self._ingested["keep_vectors"], job)
         await conn.execute(self._ingested["drop_chunks"], {**job, **same})
-        await conn.execute(self._ingested["describe"], {**job, **_description(result, delivery.attempt)})
+        for name in ("describe", "describe_next", "embedding"):
+            await conn.execute(self._ingested[name], {**job, **_description(result, delivery.attempt)})
         await conn.execute(self._ingested["touch_chunks"], job)
         await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})
 

@@ -24,6 +24,7 @@ from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
 from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
+from datadistiller.store.versions import Versions
 from datadistiller.store.workers import Workers
 from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher, open_reranker
 from datadistiller.wiring.core import Core
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
     from datadistiller.stages.accept import Accept
+    from datadistiller.stages.replace import Replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class ApiParts:
     workers: Workers
     keys: ApiKeys
     accept: Accept
+    replace: Replace
     objects: objects.ObjectStore
     search_index: indexing.Index
     embedder: embedding.Embedder
@@ -71,6 +74,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     from datadistiller.query.answer import Ask
     from datadistiller.query.search import Search
     from datadistiller.stages.accept import Accept
+    from datadistiller.stages.replace import Replace
 
     settings, database = core.settings, core.database
     async with AsyncExitStack() as stack:
@@ -95,6 +99,7 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             workers=Workers(database),
             keys=ApiKeys(database),
             accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
+            replace=Replace(store, Versions(database, jobs), core.notifier, settings.max_upload_bytes),
             objects=store,
             search_index=index,
             embedder=embedder,

@@ -9,16 +9,17 @@ FROM document_chunks c LEFT JOIN LATERAL (
 WHERE c.chunk_id = ANY(%(chunks)s);
 
 -- name: passages
--- Findable chunks only: whatever the index still holds, nothing deleted or unfinished is cited.
-SELECT c.chunk_no, c.chunk_id, c.job_id, j.filename, j.collection, j.metadata, c.page,
+-- Findable chunks only: whatever the index still holds, nothing deleted, unfinished or of another version is cited.
+SELECT c.chunk_no, c.chunk_id, c.job_id, c.version, j.filename, j.collection, j.metadata, c.page,
        coalesce(p.label, '') AS page_label, c.start_char, c.end_char, c.text, c.context
 FROM document_chunks c JOIN document_jobs j USING (job_id)
-LEFT JOIN document_pages p ON p.job_id = c.job_id AND p.page = c.page
-WHERE c.chunk_no = ANY(%(numbers)s) AND c.status = 'indexed' AND j.searchable AND j.deleted_at IS NULL;
+LEFT JOIN document_pages p ON p.job_id = c.job_id AND p.version = c.version AND p.page = c.page
+WHERE c.chunk_no = ANY(%(numbers)s) AND c.status = 'indexed' AND c.version = j.version AND j.searchable
+  AND j.deleted_at IS NULL;
 
 -- name: page
 -- The parsed text of a page.
-SELECT p.page, p.label, p.text FROM document_pages p JOIN document_jobs j USING (job_id)
+SELECT p.page, p.label, p.text FROM document_pages p JOIN document_jobs j USING (job_id, version)
 WHERE p.job_id = %(job_id)s AND p.page = %(page)s AND j.deleted_at IS NULL;
 
 -- name: allow_bitmaps

@@ -176,13 +176,7 @@ FROM failed WHERE j.job_id = failed.job_id AND j.status = 'embedding';
 
 -- name: fail_job
 -- A document that could not be read. One that was searchable before stays so, as partial, with what it has.
-UPDATE document_jobs j SET status = CASE WHEN searchable THEN 'partial' ELSE 'failed' END, error = %(error)s,
-    report = coalesce(%(report)s, report), progress = 100, finished_at = now(), total_chunks = CASE WHEN searchable THEN k.n ELSE total_chunks END,
-    processed_chunks = CASE WHEN searchable THEN k.n - k.pending ELSE processed_chunks END,
-    failed_chunks = CASE WHEN searchable THEN k.failed ELSE failed_chunks END
-FROM (SELECT count(*) AS n, count(*) FILTER (WHERE status = 'pending') AS pending,
-             count(*) FILTER (WHERE status = 'failed') AS failed
-      FROM document_chunks WHERE job_id = %(job_id)s) k
+SELECT fail_attempt(job_id, %(error)s, %(report)s) FROM document_jobs
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND deleted_at IS NULL AND status_rank(status) < 4;
 
 -- name: finish
