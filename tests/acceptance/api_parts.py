@@ -182,7 +182,7 @@ async def ingest(parts: Any, text: str) -> None:
     await parts.jobs.advance(delivery, model.Status.CHUNKING, 25)
     page = model.Page(1, text)
     document = model.ParsedDocument([page], "A title", "test", "text/plain")
-    chunk_id = model.make_chunk_id(delivery.job_id, 0, text)
+    chunk_id = model.make_chunk_id((await parts.jobs.to_read(delivery.job_id)).chunks_id, 0, text)
     chunk = model.Chunk(chunk_id, 0, 1, 0, len(text), text, "A title", 10)
     await settle(parts, messages.Done(delivery, messages.Ingested(document, [chunk])))
 

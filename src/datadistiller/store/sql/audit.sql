@@ -65,6 +65,13 @@ LIMIT 5;
 SELECT job_id::text AS example, count(*) OVER () AS total FROM document_chunks
 GROUP BY job_id, version, ordinal HAVING count(*) > 1 LIMIT 5;
 
+-- name: leftover_versions
+-- Documents with chunks of a version that queries do not find, and none is on its way.
+SELECT c.job_id::text AS example, count(*) OVER () AS total FROM document_chunks c JOIN document_jobs j USING (job_id)
+WHERE j.deleted_at IS NULL AND c.version <> j.version AND j.next IS NULL
+  AND j.status NOT IN ('pending', 'processing', 'chunking', 'embedding') -- of one that was called off, until it is read
+LIMIT 5;
+
 -- name: untrue_citations
 -- Chunks that do not stand on their page, or are longer or shorter than their place. Whether they stand exactly there
 -- is not asked: substr() counts its way through the page's characters for each chunk, twenty times the cost of all this.
