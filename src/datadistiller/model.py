@@ -169,10 +169,11 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What happened to a document."""
+    """What happened to the newest version of a document."""
 
     job_id: UUID
     filename: str
+    version: int
     status: Status
     attempt: int
     error: Problem | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from datadistiller import errors
 from datadistiller.messages import CHUNK_TOPIC, INGEST_TOPIC, REMOVE_TOPIC, Done, Failed, Removed
 from datadistiller.store.audit import Audit
 from datadistiller.store.jobs import Accepted
+from datadistiller.store.reports import Reports
 from datadistiller.store.versions import NewVersion, Versions
 from tests.contracts.store_kit import Kit, failed, reading
 
@@ -53,6 +55,16 @@ async def retired(kit: Kit) -> list[str]:
     return [key.split("/")[2] for key in await kit.inspection.retired_objects(10)]
 
 
+async def compared(kit: Kit, keys: list[str]) -> tuple[list[str], list[str]]:
+    """Which files 'doctor --deep' misses and which are too many, if these are there; the index must agree too."""
+    assert await Audit(kit.db).live(0, 100) == (await kit.changes.live(kit.model_id)).chunks
+    now = datetime.now(UTC) + timedelta(days=1)
+    async with Audit(kit.db).listing() as listing:
+        await listing.add([(key, 10 if key.endswith("report.txt") else 2, now) for key in keys])
+        missing, orphaned = await listing.missing(now, 10), await listing.orphaned(now + timedelta(1), 10)
+    return sorted(missing), orphaned
+
+
 async def test_the_switch_is_one_step_and_unchanged_texts_keep_their_vectors(kit: Kit) -> None:
     job = await kit.searchable(["alpha", "beta"], metadata={"year": 2024})
     position = await kit.position()
@@ -65,7 +77,13 @@ async def test_the_switch_is_one_step_and_unchanged_texts_keep_their_vectors(kit
     state = await kit.jobs.get(job.job_id)
     assert (state.version, state.filename, state.total_chunks) == (1, "report.txt", 2)
     assert state.next is not None and state.next.version == 2
+    report = await Reports(kit.db).of(job.job_id)
+    assert (report.version, report.vectors_computed, report.vectors_found) == (2, 1, 1)
+    keys = [job.object_key, state.next.object_key]
+    assert await compared(kit, keys) == ([], [])
+    assert await compared(kit, []) == (sorted(keys), [])
     await kit.follow(position)
+    assert await compared(kit, keys) == ([], [])  # the old one is the sweeper's
     assert await found(kit, job.job_id) == ["alpha", "gamma"] and await live(kit) == 2
     done = await kit.jobs.get(job.job_id)
     assert (done.status, done.version, done.next, done.filename) == ("completed", 2, None, "changed.txt")

@@ -200,7 +200,9 @@ def test_job_ids_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch
 def test_a_failed_job_shows_why_and_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     error = {"code": "no_text", "message": "The document holds no text.", "hint": "Run OCR."}
     known = {"collection": "reports", "progress": 100, "total_chunks": None, "failed_pages": [], "attempt": 1}
-    known |= dict.fromkeys(("page_count", "processed_chunks", "failed_chunks", "finished_at", "created_at"))
+    known |= dict.fromkeys(
+        ("version", "next_version", "page_count", "processed_chunks", "failed_chunks", "finished_at", "created_at")
+    )
     failed = {"job_id": "1", "filename": "scan.pdf", "media_type": "x/y", "status": "failed", "error": error, **known}
     done = {**failed, "job_id": "2", "status": "completed", "error": None, "total_chunks": 7}
     monkeypatch.setattr(client.Client, "get", lambda *_, **__: {"jobs": [failed, done], "next_cursor": None})
@@ -223,7 +225,7 @@ def test_a_report_shows_warnings_stages_and_attempts(monkeypatch: pytest.MonkeyP
         {"status": "failed", "at": "2026-11-24T09:15:00.1Z", "code": "damaged"},
     ]
     report = {
-        "job_id": "1", "filename": "a.txt", "status": "completed", "error": None, "failed_pages": [],
+        "job_id": "1", "filename": "a.txt", "version": 1, "status": "completed", "error": None, "failed_pages": [],
         "reading": {**reading, "warnings": [warning]}, "stages": [{"stage": "parse", "seconds": 1.5, "bytes": 2000}],
         "vectors": {"computed": 3, "found": 4}, "attempts": [{"number": 1, "steps": steps}],
     }  # fmt: skip

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datadistiller import errors
+from datadistiller import errors, model
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.indexing import Entry
 from datadistiller.indexing.local import LocalIndex
@@ -141,6 +141,56 @@ async def test_chunks_that_may_not_be_shown_never_crowd_out_others(world: World)
     await world.add(LIGHTHOUSE, chunks=5 * search.DEPTH, searchable=False)
     found = await world.search.search("When was the lighthouse of Kermorvan built?", 1)
     assert [p.job_id for p in found.passages] == [wanted]
+
+
+class Switching(Chunks):
+    """Calls ``switch`` before one of its looks at passages."""
+
+    def __init__(self, database: Database, look: int, switch: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(database)
+        self.looks, self.look, self.switch = 0, look, switch
+
+    async def passages(self, chunk_nos: Sequence[int]) -> list[model.Passage]:
+        self.looks += 1
+        if self.looks == self.look:
+            await self.switch()
+        return await super().passages(chunk_nos)
+
+
+@pytest.mark.parametrize("purged", [True, False])
+@pytest.mark.parametrize("look", [1, 2])
+async def test_a_switch_between_two_looks_shows_one_version(world: World, look: int, purged: bool) -> None:
+    """Every other chunk is of the new version; twenty-five are more than one look asks for."""
+    job_id = await world.add(LIGHTHOUSE, chunks=50)
+    other = "UPDATE document_chunks SET version = 2 WHERE job_id = %s AND ordinal %% 2 = 1"
+    purge = "DELETE FROM document_chunks WHERE job_id = %s AND version = 1"
+
+    async def switch() -> None:
+        async with world.database.transaction() as conn:
+            await conn.execute("UPDATE document_jobs SET version = 2 WHERE job_id = %s", (job_id,))
+            await conn.execute("UPDATE document_pages SET version = 2 WHERE job_id = %s", (job_id,))
+            if purged:
+                await conn.execute(purge.encode(), (job_id,))
+
+    async with world.database.transaction() as conn:
+        await conn.execute(other.encode(), (job_id,))
+    chunks = Switching(world.database, look, switch)
+    found = await search.Search(world.index, chunks, world.embedder).search("lighthouse of Kermorvan", 20)
+    assert len(found.passages) == 20
+    assert chunks.looks >= look
+    assert len({passage.version for passage in found.passages}) == 1
+
+
+async def test_a_version_that_the_index_did_not_have_yet_is_looked_for_again(world: World) -> None:
+    job_id = await world.add(LIGHTHOUSE)
+
+    async def switch() -> None:
+        async with world.database.transaction() as conn:
+            await conn.execute("DELETE FROM document_chunks WHERE job_id = %s", (job_id,))
+        await world.add(LIGHTHOUSE.replace("1849", "1850"))
+
+    found = await search.Search(world.index, Switching(world.database, 1, switch), world.embedder).search("lighthouse")
+    assert ["1850" in passage.text for passage in found.passages] == [True]
 
 
 async def test_an_answer_quotes_the_documents_exactly(world: World) -> None:

@@ -65,10 +65,11 @@ class Attempt(schemas.Body):
 
 
 class Report(schemas.Body):
-    """What happened to a document. It holds none of its text."""
+    """What happened to the newest version of a document. It holds none of its text."""
 
     job_id: UUID = Field(examples=[schemas.EXAMPLE_JOB])
     filename: str = Field(examples=["report.pdf"])
+    version: int = Field(ge=1)
     status: model.Status
     attempt: int = Field(ge=1)
     error: schemas.JobError | None
@@ -84,6 +85,7 @@ class Report(schemas.Body):
         return cls(
             job_id=report.job_id,
             filename=report.filename,
+            version=report.version,
             status=report.status,
             attempt=report.attempt,
             error=schemas.JobError(**report.error.as_json()) if report.error else None,

@@ -70,7 +70,8 @@ def _show(state: dict[str, Any]) -> None:
     """What is known of it so far."""
     shown = output.table("", "")
     state["progress"] = output.progress(state) or None
-    for name in ("job_id", "filename", "collection", "media_type", "status", "progress", "attempt", "page_count",
+    for name in ("job_id", "filename", "collection", "media_type", "version", "next_version", "status", "progress",
+                 "attempt", "page_count",
                  "total_chunks", "processed_chunks", "failed_chunks", "created_at", "finished_at"):  # fmt: skip
         if state[name] is not None:
             shown.add_row(name, output.plain(str(state[name])))
@@ -84,7 +85,7 @@ def _show(state: dict[str, Any]) -> None:
 def _show_report(report: dict[str, Any]) -> None:
     """How it was read, what was guessed or left out, what each stage took, and the attempts."""
     shown = output.table("", "")
-    for name in ("job_id", "filename", "status"):
+    for name in ("job_id", "filename", "version", "status"):
         shown.add_row(name, output.plain(str(report[name])))
     for name, value in (report["reading"] or {}).items():
         if name == "warnings":

@@ -41,6 +41,12 @@ class Chunks:
         found = {row["chunk_no"]: row for row in rows}
         return [_passage(found[number]) for number in chunk_nos if number in found]
 
+    async def any_gone(self, chunk_nos: Sequence[int]) -> bool:
+        """True if one of these chunks is not there at all: not hidden, but purged."""
+        async with self._db.connection() as conn:
+            row = await (await conn.execute(self._sql["any_gone"], {"numbers": list(chunk_nos)})).fetchone()
+        return bool(row and row["gone"])
+
     async def allowed_jobs(self, collection: str | None, filter: Mapping[str, Any] | None) -> NDArray[np.int64] | None:
         """Sorted ``int64[n]`` job numbers of the searchable documents a query may use; None means all.
 

@@ -27,14 +27,16 @@ class Reports:
         values = {"job_id": job_id}
         async with self._db.connection() as conn:
             job = await (await conn.execute(self._sql["document"], values)).fetchone()
-            vectors = await (await conn.execute(self._sql["vectors"], values)).fetchone()
+            if job is None:
+                raise errors.JobNotFound(f"There is no document with job id {job_id}.")
+            of_version = {**values, "version": job["version"]}
+            vectors = await (await conn.execute(self._sql["vectors"], of_version)).fetchone() or {}
             events = await (await conn.execute(self._sql["events"], values)).fetchall()
-        if job is None or vectors is None:
-            raise errors.JobNotFound(f"There is no document with job id {job_id}.")
         noted = job["report"] or {}
         attempts = _attempts(events[::-1])
         return model.Report(
-            job_id=job_id, filename=job["filename"], status=model.Status(job["status"]), attempt=job["attempt"],
+            job_id=job_id, filename=job["filename"], version=job["version"], status=model.Status(job["status"]),
+            attempt=job["attempt"],
             error=model.Problem(**job["error"]) if job["error"] else None, failed_pages=job["failed_pages"],
             reading=noted.get("reading"), vectors_computed=vectors["computed"], vectors_found=vectors["found"],
             attempts=attempts, stages=_stages(noted, attempts[-1] if attempts else None, vectors),

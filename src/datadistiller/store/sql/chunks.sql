@@ -17,6 +17,11 @@ LEFT JOIN document_pages p ON p.job_id = c.job_id AND p.version = c.version AND 
 WHERE c.chunk_no = ANY(%(numbers)s) AND c.status = 'indexed' AND c.version = j.version AND j.searchable
   AND j.deleted_at IS NULL;
 
+-- name: any_gone
+-- Whether some of these chunks are not there.
+SELECT EXISTS (SELECT 1 FROM unnest(%(numbers)s::bigint[]) u(no)
+               WHERE NOT EXISTS (SELECT 1 FROM document_chunks c WHERE c.chunk_no = u.no)) AS gone;
+
 -- name: page
 -- The parsed text of a page.
 SELECT p.page, p.label, p.text FROM document_pages p JOIN document_jobs j USING (job_id, version)

@@ -1,6 +1,9 @@
 -- name: document
--- A document with what was noted when it was read.
-SELECT job_id, filename, status, attempt, failed_pages, error, report, created_at FROM document_jobs
+-- A document with what was noted when its newest version was read.
+SELECT coalesce(next ->> 'filename', filename) AS filename, coalesce((next ->> 'version')::int, version) AS version,
+       status, attempt, error, CASE WHEN next IS NULL THEN report ELSE next -> 'report' END AS report,
+       CASE WHEN next IS NULL THEN failed_pages ELSE coalesce(next -> 'failed_pages', '[]') END AS failed_pages
+FROM document_jobs
 WHERE job_id = %(job_id)s AND deleted_at IS NULL;
 
 -- name: vectors
@@ -8,7 +11,7 @@ WHERE job_id = %(job_id)s AND deleted_at IS NULL;
 SELECT count(*) FILTER (WHERE NOT v.found) AS computed, count(*) FILTER (WHERE v.found) AS found,
        coalesce(sum(octet_length(v.vector)), 0)::bigint AS bytes, max(v.made_at) AS made_at
 FROM document_chunks c JOIN chunk_vectors v USING (chunk_no) JOIN models m ON m.model_id = v.model_id AND m.active
-WHERE c.job_id = %(job_id)s;
+WHERE c.job_id = %(job_id)s AND c.version = %(version)s;
 
 -- name: events
 -- What happened to it, the latest part if that is much.
