@@ -76,14 +76,13 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     from datadistiller.stages.accept import Accept
     from datadistiller.stages.replace import Replace
 
-    settings, database = core.settings, core.database
+    settings, database, largest = core.settings, core.database, core.settings.max_upload_bytes
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(settings))
         embedder = await open_embedder(settings)
         model_id = await Models(database).activate(embedder.fingerprint, embedder.dim)
         index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
-        search = Search(index, chunks, embedder)
         status = await stack.enter_async_context(_index_status(core, index, model_id, stop))
         yield ApiParts(
             settings=settings,
@@ -98,12 +97,12 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             publisher=await stack.enter_async_context(open_publisher(settings)),
             workers=Workers(database),
             keys=ApiKeys(database),
-            accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
-            replace=Replace(store, Versions(database, jobs), core.notifier, settings.max_upload_bytes),
+            accept=Accept(store, jobs, core.notifier, largest),
+            replace=Replace(store, Versions(database, jobs), core.notifier, largest),
             objects=store,
             search_index=index,
             embedder=embedder,
-            search=search,
+            search=(search := Search(index, chunks, embedder)),
             ask=Ask(search, await _rerank(settings)),
             index=status,
             signals=core.signals,
