@@ -13,7 +13,7 @@
     ├── CapacityError         not now: parked until `retry_after`, no attempt charged
     ├── LeaseLost             the message belongs to somebody else now: drop the result
     ├── RequestError          the caller must change something (HTTP 4xx)
-    │   ├── JobNotFound  PageNotFound  DeadLetterNotFound
+    │   ├── JobNotFound  PageNotFound  NoPicture  DeadLetterNotFound
     │   ├── InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
     │   ├── UploadStalled  RangeNotSatisfiable  SiteRefused  KeyNotFound
@@ -205,6 +205,13 @@ class PageNotFound(RequestError):
 
     code = "page_not_found"
     default_hint = "Look at page_count in its status."
+
+
+class NoPicture(RequestError):
+    """There is no picture of this page."""
+
+    code = "no_picture"
+    default_hint = "The same address without .png has the text of the page; .../content is the file itself."
 
 
 class DeadLetterNotFound(RequestError):

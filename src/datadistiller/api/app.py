@@ -16,6 +16,7 @@ import datadistiller
 from datadistiller import errors, settings, wiring
 from datadistiller.api import (
     access,
+    answers,
     dead_letters,
     doctor,
     documents,
@@ -25,6 +26,7 @@ from datadistiller.api import (
     keys,
     metrics,
     middleware,
+    pages,
     problems,
     query,
     schemas,
@@ -35,7 +37,7 @@ from datadistiller.api.admission import Admission, Limits
 
 DESCRIPTION = "Drop documents in, ask questions, get answers with exact citations. Errors are problem+json (RFC 9457)."
 #: Events before status, status before documents: the first route that fits is taken.
-RESOURCES = (upload, events, status, documents, query, dead_letters, doctor, index, keys, health, metrics)
+RESOURCES = (upload, events, status, pages, documents, query, dead_letters, doctor, index, keys, health, metrics)
 REF = "#/components/schemas/{model}"
 
 
@@ -95,7 +97,7 @@ def _schema(app: FastAPI, values: settings.Settings) -> dict[str, Any]:
     _secure(schema, values)
     question = components["QueryRequest"]["properties"]
     longest = values.max_question_chars
-    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": schemas.QUESTION_PATTERN}
+    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": answers.QUESTION_PATTERN}
     question["top_k"]["maximum"] = values.max_top_k
     return schema
 

@@ -125,7 +125,8 @@ def _lines(textpage: Any) -> Iterator[_Line]:
         at += len(raw) + 1 + (sum(1 for c in raw if c > "\uffff") if wide else 0)
 
 
-def _open(path: Path) -> Any:
+def open_pdf(path: Path) -> Any:
+    """The document. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
     try:
         return pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
@@ -147,7 +148,7 @@ class PdfParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page at a time. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
-        document = _open(path)
+        document = open_pdf(path)
         try:
             count = len(document)
             if not count:

@@ -22,6 +22,7 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.pages import Pages
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
 from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datadistiller.query.answer import Ask
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
+    from datadistiller.runtime.pictures import Pictures
     from datadistiller.stages.accept import Accept
 
 
@@ -43,6 +45,8 @@ class ApiParts:
     database: Database
     jobs: Jobs
     chunks: Chunks
+    pages: Pages
+    pictures: Pictures
     dead_letters: DeadLetters
     inspection: Inspection
     messages: Messages
@@ -83,6 +87,8 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             database=database,
             jobs=jobs,
             chunks=chunks,
+            pages=Pages(database),
+            pictures=await stack.enter_async_context(_pictures(settings)),
             dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database),
             messages=Messages(database),
@@ -101,6 +107,18 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             notifier=core.notifier,
             metrics=core.metrics,
         )
+
+
+@asynccontextmanager
+async def _pictures(settings: Settings) -> AsyncIterator[Pictures]:
+    """What draws pages; nothing is started before it is used."""
+    from datadistiller.runtime.pictures import Pictures
+
+    pictures = Pictures(settings.page_seconds, settings.parser_memory_mb)
+    try:
+        yield pictures
+    finally:
+        await pictures.close()
 
 
 @asynccontextmanager
