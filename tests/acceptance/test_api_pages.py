@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -43,7 +44,7 @@ async def take_in(client: httpx.AsyncClient, parts: Any, sandbox: Sandbox, path:
 
     Its chunks are found when ``finished`` has returned.
     """
-    await upload(client, path.read_bytes(), path.name)
+    await upload(client, await asyncio.to_thread(path.read_bytes), path.name)
     (delivery,) = await api_parts.claim(parts, messages.INGEST_TOPIC)
     job = await parts.jobs.get(delivery.job_id)
     document = await sandbox.parse(path, job.media_type)

@@ -6,12 +6,10 @@ from uuid import UUID
 
 from datadistiller.parsing import drawing
 
-PREFIX = "/api/v2/documents"
-
 
 def page(job_id: UUID, number: int) -> str:
     """The path of a page's text."""
-    return f"{PREFIX}/{job_id}/pages/{number}"
+    return f"/api/v2/documents/{job_id}/pages/{number}"
 
 
 def image(job_id: UUID, number: int, media_type: str, marked: tuple[int, int] | None = None) -> str | None:

@@ -23,7 +23,7 @@ CACHING = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosn
 
 Number = Annotated[int, Path(ge=1, le=1_000_000, description="From 1.")]
 
-router = APIRouter(prefix=links.PREFIX, tags=["documents"])
+router = APIRouter(prefix="/api/v2/documents", tags=["documents"])
 
 
 @router.get(

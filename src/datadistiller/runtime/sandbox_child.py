@@ -114,7 +114,7 @@ class Child:
         try:
             await child._connect()
         except BaseException:
-            child.end()
+            await asyncio.shield(child.end())  # nobody else knows of it
             raise
         return child
 
