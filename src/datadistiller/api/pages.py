@@ -34,7 +34,14 @@ router = APIRouter(prefix="/api/v2/documents", tags=["documents"])
     responses={
         200: {"description": "The picture.", "content": PNG},
         304: {"description": "Unchanged since If-None-Match."},
-        **problems.documented(errors.JobNotFound, errors.PageNotFound, errors.NoPicture, errors.Conflict),
+        **problems.documented(
+            errors.JobNotFound,
+            errors.PageNotFound,
+            errors.NoPicture,
+            errors.Conflict,
+            errors.CapacityError,
+            errors.ObjectMissing,
+        ),
     },
 )
 async def get_page_image(
@@ -59,6 +66,7 @@ async def get_page_image(
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
     made = await parts.pictures.draw(wanted, parts.objects.local_path(job.object_key))
+    await parts.jobs.get(job_id)  # it may have been deleted while others were drawn
     return Response(made, headers=headers, media_type="image/png")
 
 
@@ -83,19 +91,16 @@ async def get_page(job_id: JobId, page: Number, parts: Parts) -> schemas.Page:
         recognised=found.recognised,
         width=width,
         height=height,
-        lines=[_line(line) for line in found.lines],
+        lines=[
+            schemas.PageLine(start=line.start, end=line.end, rect=(line.left, line.top, line.right, line.bottom))
+            for line in found.lines
+        ],
         chunks=[
             schemas.PageChunk.model_validate(chunk, from_attributes=True)
             for chunk in await parts.pages.chunks(job_id, page)
         ],
         image_url=links.image(job_id, page, job.media_type),
     )
-
-
-def _line(line: model.Line) -> schemas.PageLine:
-    box = (round(edge, 1) for edge in (line.left, line.top, line.right, line.bottom))
-    left, top, right, bottom = box
-    return schemas.PageLine(start=line.start, end=line.end, rect=(left, top, right, bottom))
 
 
 def _marks(page: model.Page, highlight: str | None) -> list[drawing.Mark]:

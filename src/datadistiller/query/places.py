@@ -49,18 +49,25 @@ def rectangles(lines: Sequence[Line], start: int, end: int, text: str) -> Iterat
     a line that does not run across the page is taken whole.
     """
     for line in lines:
+        if start <= line.start and line.end <= end:
+            yield line.left, line.top, line.right, line.bottom
+            continue
         begin, until = max(start, line.start), min(end, line.end)
         cited = text[begin - start : until - start] if begin < until else ""
-        if not cited.strip():
-            continue
-        left, right = line.left, line.right
-        if until - begin < line.end - line.start and line.bottom - line.top < _UPRIGHT * (right - left):
-            share = (right - left) / (line.end - line.start)
-            before, after = share * (begin - line.start), share * (line.end - until)
-            if _from_the_right(cited):
-                before, after = after, before
-            left, right = left + before, right - after
-        yield round(left, 1), round(line.top, 1), round(right, 1), round(line.bottom, 1)
+        if cited.strip():
+            left, right = _cut(line, begin, until, cited)
+            yield round(left, 1), line.top, round(right, 1), line.bottom
+
+
+def _cut(line: Line, begin: int, until: int, cited: str) -> tuple[float, float]:
+    """From where to where the characters ``[begin, until)`` of a line reach."""
+    if line.bottom - line.top >= _UPRIGHT * (line.right - line.left):
+        return line.left, line.right
+    share = (line.right - line.left) / (line.end - line.start)
+    before, after = share * (begin - line.start), share * (line.end - until)
+    if _from_the_right(cited):
+        before, after = after, before
+    return line.left + before, line.right - after
 
 
 def _from_the_right(text: str) -> bool:

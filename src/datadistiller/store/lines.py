@@ -40,13 +40,13 @@ def pack(page: Page) -> bytes | None:
 
 
 def unpack(stored: bytes | None, size: Size | None, start: int = 0, end: int | None = None) -> Sequence[Line]:
-    """The lines that have characters of ``[start, end)``; ``end`` None is the end of the page."""
+    """The lines that have characters of ``[start, end)``, to a tenth; ``end`` None is the end of the page."""
     if not stored or size is None:
         return ()
     lines = np.frombuffer(stored, _FORM)
     first = int(np.searchsorted(lines["end"], start, "right"))
     last = len(lines) if end is None else int(np.searchsorted(lines["start"], end, "left"))
     found = lines[first:last]
-    boxes = (found["box"] * (np.array(size * 2) / _UNITS)).round(2).tolist()
+    boxes = (found["box"] * (np.array(size * 2) / _UNITS)).round(1).tolist()
     places = zip(found["start"].tolist(), found["end"].tolist(), boxes, strict=True)
-    return tuple(Line(begin, until, *box) for begin, until, box in places)
+    return [Line(begin, until, *box) for begin, until, box in places]
