@@ -1,8 +1,8 @@
 """What places and pictures cost: ``python -m benchmarks.positions [documents]``, on ``filings`` of DATADISTILLER_DATA.
 
-So many reports (4 if not given) are read once. Then: the bytes their lines take in the database; CPU per chunk of
-recording a document with lines and without (this process and the server together, in turns); how long looking up the
-passages of an answer takes with lines and without; and a picture.
+So many reports (4 if not given) are read once. Then, with lines and without, in turns: what recording a document takes
+per chunk, and looking up the passages of a question; CPU is that of this process and the server together. Last, the
+bytes that lines take, and a picture.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from datadistiller.store.messages import Messages
 from datadistiller.store.migrate import migrate
 
 ROUNDS = 5
+QUESTIONS = 500
 TOP_K, LOOKED_UP = 5, 13  # passages of a question: shown, and looked up at once
 
 
@@ -74,8 +75,8 @@ async def recording(db: Database, costs: Costs, documents: list[model.ParsedDocu
         await conn.execute("UPDATE document_jobs SET searchable = true")
 
 
-async def looking_up(db: Database) -> None:
-    """Prints how long the passages of a question take, the rectangles included."""
+async def looking_up(db: Database, costs: Costs) -> None:
+    """Prints what the passages of a question take, the rectangles included."""
     async with db.connection() as conn:
         statement = (
             "SELECT chunk_no FROM document_chunks c JOIN document_pages p USING (job_id, page)"
@@ -83,14 +84,12 @@ async def looking_up(db: Database) -> None:
         )
         numbers = [row["chunk_no"] for row in await (await conn.execute(statement)).fetchall()]
     chunks = Chunks(db)
-
-    async def ask(at: int, located: int) -> None:
-        asked = numbers[at * LOOKED_UP % len(numbers) :][:LOOKED_UP]
-        for passage in (await chunks.passages(asked, located=located))[:TOP_K]:
-            places.of_passage(passage)
-
-    for name, located in (("without lines", 0), ("with lines", TOP_K)) * 2:
-        print(f"look up {LOOKED_UP} passages, {name}: p50 {await median(lambda at, k=located: ask(at, k), 300):.2f} ms")  # type: ignore[misc]
+    for name, located in (("without lines", 0), ("with lines", TOP_K)) * 3:
+        async with costs.of(f"look up {LOOKED_UP} passages {name}", QUESTIONS):
+            for at in range(QUESTIONS):
+                asked = numbers[at * LOOKED_UP % len(numbers) :][:LOOKED_UP]
+                for passage in (await chunks.passages(asked, located=located))[:TOP_K]:
+                    places.of_passage(passage)
 
 
 async def median(call: Callable[[int], Awaitable[object]], times: int) -> float:
@@ -153,8 +152,9 @@ async def main(count: int) -> None:
         try:
             await db.open()
             await migrate(db)
-            await recording(db, Costs(server), documents)
-            await looking_up(db)
+            costs = Costs(server)
+            await recording(db, costs, documents)
+            await looking_up(db, costs)
         finally:
             await db.close()
             await server.stop()
