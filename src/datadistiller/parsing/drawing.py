@@ -1,7 +1,8 @@
 """Pictures of pages: which formats have them, how a cited place is marked, and PNG. Only the confined child draws.
 
-A drawing function gets the path, the page's number (from 1), the wanted width and the most pixels, and gives a
-``Raster``. It raises an ``errors.UnreadableDocument`` for what is wrong with the file; anything else counts as damage.
+A drawing function gets the path, the media type, the page's number (from 1), the wanted width and the most pixels,
+and gives a ``Raster``. It raises an ``errors.UnreadableDocument`` for what is wrong with the file; anything else counts
+as damage.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Raster:
     pixels: bytearray
 
 
-Draw = Callable[[Path, int, int, int], Raster]
+Draw = Callable[[Path, str, int, int, int], Raster]
 
 
 def drawable(media_type: str) -> bool:
@@ -58,7 +59,7 @@ def picture(
     if media_type not in DRAWN:
         raise errors.UnsupportedType(f"Nothing draws {media_type}.")
     draw: Draw = importlib.import_module(f"datadistiller.parsing.{DRAWN[media_type]}").draw
-    raster = draw(path, page, width, most_pixels)
+    raster = draw(path, media_type, page, width, most_pixels)
     for place in marks:
         tint(raster, place)
     return png(raster)

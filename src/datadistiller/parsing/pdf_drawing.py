@@ -12,7 +12,7 @@ from datadistiller.parsing.drawing import Raster, fitting
 from datadistiller.parsing.pdf import open_pdf
 
 
-def draw(path: Path, page: int, width: int, most_pixels: int) -> Raster:
+def draw(path: Path, media_type: str, page: int, width: int, most_pixels: int) -> Raster:
     """The page on white, turned as it is shown."""
     document = open_pdf(path)
     try:
