@@ -104,7 +104,7 @@ async def median(call: Callable[[int], Awaitable[object]], times: int) -> float:
 
 async def drawing_pages(path: Path) -> None:
     """Prints the first picture of a new process, and those after it."""
-    pictures = Pictures(60, 1024)
+    pictures = Pictures(60)
 
     @asynccontextmanager
     async def file() -> AsyncIterator[Path]:

@@ -125,7 +125,7 @@ async def api_parts(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(backing.stored.opened())
         stack.push_async_callback(index.close)
-        pictures = Pictures(values.page_seconds, values.parser_memory_mb)
+        pictures = Pictures(values.page_seconds)
         stack.push_async_callback(pictures.close)
         parts = SimpleNamespace(
             settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),

@@ -31,6 +31,8 @@ MOST_WAITING = 8
 WAIT_SECONDS = 10.0
 #: How long the process is kept without work, seconds.
 IDLE_SECONDS = 60.0
+#: Memory of the process, MiB: with the API's own it fits into 1 GiB, where a container would end both.
+MEMORY_MB = 512
 #: Pictures yield to questions: the process is nicer than the API by this much.
 NICER = 5
 
@@ -58,7 +60,7 @@ class Pictures:
     def __init__(
         self,
         seconds: float,
-        memory_mb: int,
+        memory_mb: int = MEMORY_MB,
         *,
         idle_seconds: float = IDLE_SECONDS,
         command: Sequence[str] = COMMAND,

@@ -112,9 +112,9 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
 @asynccontextmanager
 async def _pictures(settings: Settings) -> AsyncIterator[Pictures]:
     """What draws pages; nothing is started before it is used."""
-    from datadistiller.runtime.pictures import Pictures
+    from datadistiller.runtime.pictures import MEMORY_MB, Pictures
 
-    pictures = Pictures(settings.page_seconds, settings.parser_memory_mb)
+    pictures = Pictures(settings.page_seconds, min(MEMORY_MB, settings.parser_memory_mb))
     try:
         yield pictures
     finally:
