@@ -13,7 +13,7 @@
     ├── CapacityError         not now: parked until `retry_after`, no attempt charged
     ├── LeaseLost             the message belongs to somebody else now: drop the result
     ├── RequestError          the caller must change something (HTTP 4xx)
-    │   ├── JobNotFound  PageNotFound  DeadLetterNotFound
+    │   ├── JobNotFound  PageNotFound  NoPicture  DeadLetterNotFound
     │   ├── InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
     │   ├── UploadStalled  RangeNotSatisfiable  SiteRefused  KeyNotFound
@@ -219,6 +219,13 @@ class VersionChanged(RequestError):
 
     code = "version_changed"
     default_hint = "Fetch the document again, and bring in your change there."
+
+
+class NoPicture(RequestError):
+    """There is no picture of this page."""
+
+    code = "no_picture"
+    default_hint = "The same address without .png has the text of the page; .../content is the file itself."
 
 
 class DeadLetterNotFound(RequestError):

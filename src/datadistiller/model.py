@@ -244,6 +244,17 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """A chunk as its page shows it: where it stands there, and how it is."""
+
+    chunk_id: UUID
+    ordinal: int
+    start: int
+    end: int
+    status: ChunkStatus
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """All pages of a document, in order, with the title found in it (empty if none)."""
 
@@ -300,6 +311,10 @@ class Passage:
     score: float
     version: int = 1  # of the document
     similarity: float | None = None  # cosine to the question, -1 to 1; None if keyword search alone found it
+    media_type: str = ""
+    recognised: bool = False  # the text was read from a picture
+    page_size: tuple[float, float] | None = None  # width and height, if it is known where the text stands
+    lines: Sequence[Line] = ()  # those of the page in which the passage stands
 
 
 @dataclass(frozen=True, slots=True)

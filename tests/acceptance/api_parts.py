@@ -31,6 +31,7 @@ from datadistiller.queueing.kafka_client import Access as Kafka
 from datadistiller.queueing.kafka_publisher import KafkaPublisher
 from datadistiller.runtime.follower import Follower
 from datadistiller.runtime.index_status import InsideStatus, OutsideStatus, Reporter
+from datadistiller.runtime.pictures import Pictures
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
@@ -46,6 +47,7 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.pages import Pages
 from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.versions import Versions
@@ -126,11 +128,13 @@ async def api_parts(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(backing.stored.opened())
         stack.push_async_callback(index.close)
+        pictures = Pictures(values.page_seconds)
+        stack.push_async_callback(pictures.close)
         parts = SimpleNamespace(
             settings=values, database=database, jobs=jobs, reports=Reports(database), chunks=chunks,
             dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
-            keys=ApiKeys(database),
+            keys=ApiKeys(database), pages=Pages(database), pictures=pictures,
             outbox=Outbox(database), publisher=backing.publisher,
             accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search,
             replace=Replace(store, Versions(database, jobs), notifier, values.max_upload_bytes),

@@ -116,15 +116,6 @@ async def test_the_head_of_the_content_is_that_of_the_whole_answer(client: httpx
     assert (await client.head(url.replace(job_id, str(uuid4())))).status_code == 404
 
 
-async def test_the_text_of_a_page(client: httpx.AsyncClient, parts: Any) -> None:
-    job_id = (await upload(client)).json()["job_id"]
-    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "page_not_found")
-    await api_parts.process(parts, TEXT)
-    page = (await client.get(f"/api/v2/documents/{job_id}/pages/1")).json()
-    assert page == {"job_id": job_id, "page": 1, "label": "", "text": TEXT}
-    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/0"), 422, "invalid_request", "page")
-
-
 async def test_cancel_then_retry(client: httpx.AsyncClient) -> None:
     job_id = (await upload(client)).json()["job_id"]
     is_problem(await client.post(f"/api/v2/documents/{job_id}/retry"), 409, "conflict", "pending")

@@ -240,6 +240,21 @@ def test_a_report_shows_warnings_stages_and_attempts(monkeypatch: pytest.MonkeyP
     assert "pages_failed" not in shown
 
 
+def test_an_answer_names_the_place_of_each_citation_and_where_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = "/api/v2/documents/1/pages/7"
+    base = {"text": "Costs rose.", "start": 3, "end": 14}
+    seen = {**base, "number": 1, "filename": "a.pdf", "place": "page iv", "page_url": page, "image_url": f"{page}.png"}
+    unseen = {**base, "number": 2, "filename": "b.txt", "place": "", "page_url": page, "image_url": None}
+    answer = {"answer": "Costs rose. [1]", "answered": True, "sentences": [], "took_ms": 1, "citations": [seen, unseen]}
+    monkeypatch.setattr(client.Client, "post", lambda *_: answer)
+    lines = printed("ask", "why?").splitlines()
+    assert "[1] a.pdf, page iv, characters 3-14" in lines
+    assert "[2] b.txt, characters 3-14" in lines
+    shown = json.loads(printed("ask", "why?", "--json", "--url", "http://far.example:8000"))["citations"]
+    assert [cited["image_url"] for cited in shown] == [f"http://far.example:8000{page}.png", None]
+    assert {cited["page_url"] for cited in shown} == {f"http://far.example:8000{page}"}
+
+
 @pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])
 @pytest.mark.parametrize("word", ["", "nope", "../query"])
 def test_what_cannot_be_a_job_id_is_not_sent(command: str, word: str) -> None:

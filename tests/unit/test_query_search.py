@@ -23,6 +23,7 @@ from datadistiller.query import answer, citations, search
 from datadistiller.query.rerank import Rerank
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
+from datadistiller.store.pages import Pages
 
 LIGHTHOUSE = "The lighthouse of Kermorvan was built in 1849. It stands on a rock above the sea."
 BAKERY = "The bakery on the market square opens at six. Its rye bread is baked over a wood fire."
@@ -203,9 +204,9 @@ async def test_an_answer_quotes_the_documents_exactly(world: World) -> None:
     assert said.citations[0].job_id == job_id
     assert "answer" in said.timings_ms
     assert said.took_ms > 0
-    chunks = Chunks(world.database)
+    pages = Pages(world.database)
     for place, of in [(s, said.citations[s.citation - 1]) for s in said.sentences] + [(c, c) for c in said.citations]:
-        assert citations.is_true(place, (await chunks.page(of.job_id, place.page)).text)
+        assert citations.is_true(place, (await pages.get(of.job_id, place.page)).text)
 
 
 async def test_what_the_documents_do_not_answer_is_said_plainly(world: World) -> None:

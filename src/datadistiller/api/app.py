@@ -16,6 +16,7 @@ import datadistiller
 from datadistiller import errors, settings, wiring
 from datadistiller.api import (
     access,
+    answers,
     dead_letters,
     doctor,
     documents,
@@ -25,6 +26,7 @@ from datadistiller.api import (
     keys,
     metrics,
     middleware,
+    pages,
     problems,
     query,
     report,
@@ -41,6 +43,7 @@ RESOURCES = (
     upload,
     events,
     status,
+    pages,
     documents,
     versions,
     report,
@@ -113,7 +116,7 @@ def _schema(app: FastAPI, values: settings.Settings) -> dict[str, Any]:
     _secure(schema, values)
     question = components["QueryRequest"]["properties"]
     longest = values.max_question_chars
-    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": schemas.QUESTION_PATTERN}
+    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": answers.QUESTION_PATTERN}
     question["top_k"]["maximum"] = values.max_top_k
     return schema
 

@@ -1,4 +1,4 @@
-"""The documents: list, content, pages, cancel, retry, delete."""
+"""The documents: list, content, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
 from datadistiller import errors, model, wiring
@@ -118,21 +118,6 @@ async def _link(parts: wiring.ApiParts, job: model.Job | model.NextVersion) -> s
     if not seconds:
         return None
     return await parts.objects.link(job.object_key, seconds, job.media_type, disposition(job.filename))
-
-
-@router.get(
-    "/{job_id}/pages/{page}",
-    operation_id="get_page",
-    summary="The parsed text of a page",
-    responses=problems.documented(errors.JobNotFound, errors.PageNotFound),
-)
-async def get_page(
-    job_id: JobId, page: Annotated[int, Path(ge=1, le=1_000_000, description="From 1.")], parts: Parts
-) -> schemas.Page:
-    """Citations point into this text: `text[start:end]`, in Unicode code points."""
-    await parts.jobs.get(job_id)
-    found = await parts.chunks.page(job_id, page)
-    return schemas.Page(job_id=job_id, page=found.number, label=found.label, text=found.text)
 
 
 @router.post(

@@ -23,6 +23,7 @@ STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.PageNotFound: 404,
     errors.VersionNotFound: 404,
     errors.VersionChanged: 412,
+    errors.NoPicture: 404,
     errors.DeadLetterNotFound: 404,
     errors.FileEmpty: 400,
     errors.FileTooLarge: 413,

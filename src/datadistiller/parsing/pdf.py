@@ -23,7 +23,8 @@ _NO_TITLE = re.compile(
 )
 
 
-def _open(path: Path) -> Any:
+def open_pdf(path: Path) -> Any:
+    """The document. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
     try:
         return pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
@@ -45,7 +46,7 @@ class PdfParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page at a time. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
-        document = _open(path)
+        document = open_pdf(path)
         try:
             form = _form(document)
             count = len(document)

@@ -2,7 +2,9 @@
 
 Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
 
-    request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
+    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
+              {kind: draw, path, media_type, page, width, max_pixels, marks: [[left, top, right, bottom], ...],
+               cpu_seconds}                                               marks: in parts of the page, see ``drawing``
     answers   {kind: ready, memory_bytes}
               {kind: header, parser, media_type, title, page_count, encoding}
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
@@ -10,6 +12,7 @@ Never pickle: the child reads hostile files, and what it sends is checked before
               {kind: warning, code, message, hint}
               {kind: error, code, message, hint, where, memory_bytes}   ends the document
               {kind: end, memory_bytes}                                 ends the document
+              {kind: picture, memory_bytes}, and behind it the PNG itself with its length in front
 """
 
 from __future__ import annotations
@@ -54,7 +57,11 @@ class Malformed(Exception):
 
 def pack(message: Mapping[str, Any]) -> bytes:
     """A message as it goes over the pipe."""
-    body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return framed(json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+
+
+def framed(body: bytes) -> bytes:
+    """Bytes as they go over the pipe."""
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 

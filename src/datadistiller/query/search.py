@@ -166,6 +166,8 @@ class Search:
         if not unknown:
             return
         with timed(inquiry.timings, "hydrate"):
-            live = {passage.chunk_no: passage for passage in await self.chunks.passages(unknown)}
+            # None of a higher rank can be missing: whoever is shown is among the first of those looked up with it.
+            found = await self.chunks.passages(unknown, located=inquiry.top_k)
+        live = {passage.chunk_no: passage for passage in found}
         inquiry.looks += 1
         inquiry.seen.update({number: live.get(number) for number in unknown})

@@ -114,7 +114,7 @@ class Child:
         try:
             await child._connect()
         except BaseException:
-            child.end()
+            await asyncio.shield(child.end())  # nobody else knows of it
             raise
         return child
 
@@ -155,15 +155,22 @@ class Child:
 
     async def receive(self, seconds: float, max_bytes: int = _READ_BYTES) -> dict[str, Any]:
         """The next answer. Raises ``Silent`` after so many seconds, and ``Gone``."""
+        body = await self.receive_bytes(seconds, max_bytes)
+        try:
+            # Large pages are decoded beside the event loop, so that heartbeats go on.
+            return protocol.unpack(body) if len(body) < _READ_BYTES else await asyncio.to_thread(protocol.unpack, body)
+        except protocol.Malformed as error:
+            raise Gone from error
+
+    async def receive_bytes(self, seconds: float, max_bytes: int) -> bytes:
+        """The same as it came over the pipe."""
         try:
             async with asyncio.timeout(seconds) as limit:
                 length = int.from_bytes(await self._reader.readexactly(protocol.LENGTH_BYTES), "big")
                 if length > max_bytes:
                     raise Gone
-                body = await self._reader.readexactly(length)
-            # Large pages are decoded beside the event loop, so that heartbeats go on.
-            return protocol.unpack(body) if length < _READ_BYTES else await asyncio.to_thread(protocol.unpack, body)
-        except (asyncio.IncompleteReadError, protocol.Malformed) as error:
+                return await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError as error:
             raise Gone from error
         except TimeoutError as error:
             if not limit.expired():

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from datadistiller import model
 from datadistiller.messages import CHUNK_TOPIC, Delivery, Ingested
-from datadistiller.store import reports
+from datadistiller.store import lines, reports
 from datadistiller.store.database import Connection
 from datadistiller.store.statements import Statements
 
@@ -69,10 +69,15 @@ def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:
 
 
 def _pages(pages: Sequence[model.Page]) -> dict[str, object]:
+    sizes = [lines.size_of(p) or (None, None) for p in pages]
     return {
         "pages": [p.number for p in pages],
         "labels": [p.label for p in pages],
         "texts": [p.text for p in pages],
+        "widths": [width for width, _ in sizes],
+        "heights": [height for _, height in sizes],
+        "recognised": [p.recognised for p in pages],
+        "lines": [lines.pack(p) for p in pages],
     }
 
 

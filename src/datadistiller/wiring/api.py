@@ -22,6 +22,7 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.pages import Pages
 from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.versions import Versions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from datadistiller.query.rerank import Rerank
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
+    from datadistiller.runtime.pictures import Pictures
     from datadistiller.stages.accept import Accept
     from datadistiller.stages.replace import Replace
 
@@ -48,6 +50,8 @@ class ApiParts:
     jobs: Jobs
     reports: Reports
     chunks: Chunks
+    pages: Pages
+    pictures: Pictures
     dead_letters: DeadLetters
     inspection: Inspection
     messages: Messages
@@ -90,6 +94,8 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             jobs=jobs,
             reports=Reports(database),
             chunks=chunks,
+            pages=Pages(database),
+            pictures=await stack.enter_async_context(_pictures(settings)),
             dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database),
             messages=Messages(database),
@@ -116,6 +122,18 @@ async def _rerank(settings: Settings) -> Rerank | None:
 
     reranker = await open_reranker(settings)
     return Rerank(reranker, settings.reranking_passages) if reranker else None
+
+
+@asynccontextmanager
+async def _pictures(settings: Settings) -> AsyncIterator[Pictures]:
+    """What draws pages; nothing is started before it is used."""
+    from datadistiller.runtime.pictures import MEMORY_MB, Pictures
+
+    pictures = Pictures(settings.page_seconds, min(MEMORY_MB, settings.parser_memory_mb))
+    try:
+        yield pictures
+    finally:
+        await pictures.close()
 
 
 @asynccontextmanager

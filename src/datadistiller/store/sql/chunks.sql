@@ -9,9 +9,13 @@ FROM document_chunks c LEFT JOIN LATERAL (
 WHERE c.chunk_id = ANY(%(chunks)s);
 
 -- name: passages
--- Findable chunks only: whatever the index still holds, nothing deleted, unfinished or of another version is cited.
-SELECT c.chunk_no, c.chunk_id, c.job_id, c.version, j.filename, j.collection, j.metadata, c.page,
-       coalesce(p.label, '') AS page_label, c.start_char, c.end_char, c.text, c.context
+-- Findable chunks only: whatever the index still holds, nothing deleted, unfinished or of another version is cited. The
+-- best of them with the lines of their pages: the CASE keeps PostgreSQL from unpacking those of the others.
+SELECT c.chunk_no, c.chunk_id, c.job_id, c.version, j.filename, j.collection, j.metadata, j.media_type, c.page,
+       coalesce(p.label, '') AS page_label, c.start_char, c.end_char, c.text, c.context,
+       p.width, p.height, coalesce(p.recognised, false) AS recognised,
+       CASE WHEN row_number() OVER (ORDER BY array_position(%(numbers)s::bigint[], c.chunk_no)) <= %(located)s
+            THEN p.lines END AS lines
 FROM document_chunks c JOIN document_jobs j USING (job_id)
 LEFT JOIN document_pages p ON p.job_id = c.job_id AND p.version = c.version AND p.page = c.page
 WHERE c.chunk_no = ANY(%(numbers)s) AND c.status = 'indexed' AND c.version = j.version AND j.searchable
@@ -21,11 +25,6 @@ WHERE c.chunk_no = ANY(%(numbers)s) AND c.status = 'indexed' AND c.version = j.v
 -- Whether some of these chunks are not there.
 SELECT EXISTS (SELECT 1 FROM unnest(%(numbers)s::bigint[]) u(no)
                WHERE NOT EXISTS (SELECT 1 FROM document_chunks c WHERE c.chunk_no = u.no)) AS gone;
-
--- name: page
--- The parsed text of a page.
-SELECT p.page, p.label, p.text FROM document_pages p JOIN document_jobs j USING (job_id, version)
-WHERE p.job_id = %(job_id)s AND p.page = %(page)s AND j.deleted_at IS NULL;
 
 -- name: allow_bitmaps
 -- The index on metadata can be read as a bitmap only, which our sessions forbid for the sake of the queue.

@@ -29,9 +29,11 @@ WHERE j.job_id = %(job_id)s;
 DELETE FROM document_pages WHERE job_id = %(job_id)s AND (version = %(version)s OR version <> %(searched)s);
 
 -- name: insert_pages
--- The parsed text.
-INSERT INTO document_pages (job_id, version, page, label, text)
-SELECT %(job_id)s, %(version)s, * FROM unnest(%(pages)s::int[], %(labels)s::text[], %(texts)s::text[]);
+-- The parsed text, and where it stands.
+INSERT INTO document_pages (job_id, version, page, label, text, width, height, recognised, lines)
+SELECT %(job_id)s, %(version)s, * FROM unnest(
+    %(pages)s::int[], %(labels)s::text[], %(texts)s::text[], %(widths)s::float8[], %(heights)s::float8[],
+    %(recognised)s::boolean[], %(lines)s::bytea[]);
 
 -- name: drop_changed
 -- A chunk of an earlier attempt whose title or heading path changed is another text to the embedder: it goes and comes
