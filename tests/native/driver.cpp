@@ -161,7 +161,7 @@ void encode(const std::string& path, const char* kernels) {
 
 int main(int, char** words) {
     int compared = 0;
-    for (const char* name : {"avx2", "avx-vnni", "avx512-vnni"})
+    for (const char* name : {"avx2", "avx-vnni", "avx512-vnni", "neon-dot"})
         if (const dd::Kernels* kernels = dd::kernels_named(name)) {
             compare(*kernels);
             for (char** model = words + 1; *model; model++) encode(*model, name);

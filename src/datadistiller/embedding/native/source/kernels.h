@@ -67,9 +67,10 @@ const Kernels* reference_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx_vnni_kernels();
 const Kernels* avx512_vnni_kernels();
+const Kernels* neon_dot_kernels();
 
-// The kernels of that name ("reference", "avx2", "avx-vnni", "avx512-vnni"), or the fastest for "auto"; null if this
-// processor or this build has no such kernels.
+// The kernels of that name ("reference", "avx2", "avx-vnni", "avx512-vnni", "neon-dot"), or the fastest for "auto"; null
+// if this processor or this build has no such kernels.
 const Kernels* kernels_named(const char* name);
 
 }  // namespace dd

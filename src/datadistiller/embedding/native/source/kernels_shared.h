@@ -1,4 +1,4 @@
-// The kernels, written once over a set of vector operations `S` (simd_avx512.h, simd_avx2.h). Included only by the
+// The kernels, written once over a set of vector operations `S` (simd_avx512.h, simd_avx2.h, simd_neon.h). Included only by the
 // files that compile them for one instruction set; everything is in an unnamed namespace there, so that the linker
 // can never put a function of one instruction set into the place of another's.
 #pragma once
@@ -86,7 +86,7 @@ template <class S, Finish F>
 void linear_to(const Quantized& in, size_t rows, const Linear& layer, float* out) {
     const int steps = static_cast<int>(layer.inputs / QUAD);
     for (size_t column = 0; column < layer.outputs; column += TILE_OUTPUTS) {
-        const int8_t* panel = layer.packed + column * layer.inputs;
+        const auto panel = S::prepared(layer.packed + column * layer.inputs, steps);
         for (size_t row = 0; row < rows; row += TILE_TOKENS) {
             float* place = out + row * layer.outputs + column;
             const Finisher<S, F> finish{layer, in.scales + row, in.zeros + row, column, place};

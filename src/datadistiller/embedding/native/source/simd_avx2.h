@@ -73,6 +73,9 @@ struct Avx2Lanes {
         return {eight_of_32(table, index.low), eight_of_32(table, index.high)};
     }
 
+    // What the tiles of a panel share: nothing but its weights.
+    static const int8_t* prepared(const int8_t* panel, int) { return panel; }
+
     static float sum(Floats x) {
         const __m256 eight = _mm256_add_ps(x.low, x.high);
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

@@ -64,6 +64,9 @@ struct Avx512 {
     static float least(Floats x) { return _mm512_reduce_min_ps(x); }
     static int32_t sum_int(Ints x) { return _mm512_reduce_add_epi32(x); }
 
+    // What the tiles of a panel share: nothing but its weights.
+    static const int8_t* prepared(const int8_t* panel, int) { return panel; }
+
     // A tile of a layer, whose weights are in bounded pairs.
     template <class Sink>
     static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, const Sink& sink) {
