@@ -32,8 +32,7 @@ struct AttentionRoom {
     int32_t* key_sums;   // [pitch] -128 times the sum of the key
     int8_t* values;      // head / 32 panels of 32 outputs and `pitch` inputs
     float* value_scales; // [head]
-    int32_t* scores;     // [TILE_TOKENS][pitch]
-    float* weights;      // [pitch] of one query: its scores as floats
+    float* scores;       // [TILE_TOKENS][pitch]
     uint8_t* chances;    // [TILE_TOKENS][pitch] softmax in eight bits
 };
 

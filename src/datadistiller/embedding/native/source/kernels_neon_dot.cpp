@@ -90,8 +90,9 @@ struct NeonDot : NeonLanes {
             }
             step<0>(total, inputs, b);
         }
+        const auto take = sink(strip);
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) sink(i, strip, Ints{{total[i][0], total[i][1], total[i][2], total[i][3]}});
+        for (int i = 0; i < TILE_TOKENS; i++) take(i, Ints{{total[i][0], total[i][1], total[i][2], total[i][3]}});
     }
 };
 

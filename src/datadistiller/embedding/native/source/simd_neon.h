@@ -62,13 +62,13 @@ struct NeonLanes {
     static Floats to_float(Ints x) {
         return {{vcvtq_f32_s32(x.val[0]), vcvtq_f32_s32(x.val[1]), vcvtq_f32_s32(x.val[2]), vcvtq_f32_s32(x.val[3])}};
     }
-    // x 2^exponent, where that is neither too large nor too small for an ordinary float.
-    static Floats times_two_to(Floats x, Ints exponent) {
-        for (int i = 0; i < 4; i++) {
-            const int32x4_t bits = vreinterpretq_s32_f32(x.val[i]);
-            x.val[i] = vreinterpretq_f32_s32(vaddq_s32(bits, vshlq_n_s32(exponent.val[i], 23)));
-        }
-        return x;
+    static Floats rounded(Floats x) { return each(x, x, [](auto y, auto) { return vrndnq_f32(y); }); }
+    // x 2^exponent, a whole number, where that is neither too large nor too small for an ordinary float.
+    static Floats times_two_to(Floats x, Floats exponent) {
+        return each(x, exponent, [](auto y, auto e) {
+            const int32x4_t places = vshlq_n_s32(vcvtq_s32_f32(e), 23);
+            return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(y), places));
+        });
     }
     // Each lane's byte `at` becomes the low byte of x.
     static Ints with_byte(Ints word, Ints x, int at) {
