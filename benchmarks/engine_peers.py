@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datadistiller.embedding import artifact
-from tools.build_model import EPSILON, HEADS, POSITIONS, fetch, original, sources
-from tools.minilm_graph import LAYERS, minilm_graph
+from tools.build_model import SHAPE, fetch, original, sources
+from tools.minilm_graph import minilm_graph
 
 Ids = Sequence[Sequence[int]]
 Encode = Callable[[Ids], NDArray[np.float32]]
@@ -99,12 +99,12 @@ def ctranslate2_spec(weights: Weights) -> Any:
     from ctranslate2.specs import common_spec, transformer_spec
 
     encoder = transformer_spec.TransformerEncoderSpec(
-        LAYERS, HEADS, pre_norm=False, activation=common_spec.Activation.GELU, layernorm_embedding=True
+        SHAPE.layers, SHAPE.heads, pre_norm=False, activation=common_spec.Activation.GELU, layernorm_embedding=True
     )
     encoder.scale_embeddings = False
     encoder.embeddings[0].weight = weights["embeddings.word_embeddings.weight"]
     kind = weights["embeddings.token_type_embeddings.weight"][0]
-    encoder.position_encodings.encodings = weights["embeddings.position_embeddings.weight"][:POSITIONS] + kind
+    encoder.position_encodings.encodings = weights["embeddings.position_embeddings.weight"][: SHAPE.positions] + kind
     _norm(encoder.layernorm_embedding, weights, "embeddings.LayerNorm")
     for n, layer in enumerate(encoder.layer):
         name = f"encoder.layer.{n}"
@@ -117,7 +117,7 @@ def ctranslate2_spec(weights: Weights) -> Any:
         _norm(layer.ffn.layer_norm, weights, f"{name}.output.LayerNorm")
     spec = transformer_spec.TransformerEncoderModelSpec(encoder)
     spec.register_vocabulary([str(n) for n in range(len(weights["embeddings.word_embeddings.weight"]))])
-    spec.config.unk_token, spec.config.layer_norm_epsilon = "100", EPSILON
+    spec.config.unk_token, spec.config.layer_norm_epsilon = "100", SHAPE.epsilon
     return spec
 
 
