@@ -25,7 +25,7 @@ def tried_with_avx512(cxx: str, folder: Path, flags: list[str]) -> list[str]:
         return []
     other = ['-DDOT="vpdpbusd %2, %1, %0"']
     name = "kernels_avx_vnni"
-    options = [*build.KERNELS[name][1], "-mavx512vl", "-mavx512vnni"]
+    options = [*build.KERNELS["x86_64"][name][1], "-mavx512vl", "-mavx512vnni"]
     compiled = [cxx, *flags, *options, *other, "-c", str(build.SOURCE / f"{name}.cpp"), "-o", str(folder / f"{name}.o")]
     subprocess.run(compiled, check=True, capture_output=True)
     return other

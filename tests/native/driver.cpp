@@ -99,10 +99,10 @@ void compare_attention(const dd::Kernels& plain, const dd::Kernels& fast, Random
     const size_t dim = 2 * head, pitch = dd::rounded_up(tokens, dd::TILE_OUTPUTS), tile = dd::TILE_TOKENS;
     std::vector<uint8_t> queries((pitch + tile) * head), chances(tile * pitch);
     std::vector<int8_t> keys(pitch * head), values(pitch * head);
-    std::vector<float> query_scales(pitch + tile), key_scales(pitch), masks(pitch), value_scales(head), weights(pitch);
-    std::vector<int32_t> key_sums(pitch), scores(tile * pitch);
+    std::vector<float> query_scales(pitch + tile), key_scales(pitch), masks(pitch), value_scales(head), scores(tile * pitch);
+    std::vector<int32_t> key_sums(pitch);
     const dd::AttentionRoom room{pitch, queries.data(), query_scales.data(), keys.data(), key_scales.data(), masks.data(),
-                                 key_sums.data(), values.data(), value_scales.data(), scores.data(), weights.data(), chances.data()};
+                                 key_sums.data(), values.data(), value_scales.data(), scores.data(), chances.data()};
     std::vector<float> a = random.reals(tokens * 3 * dim, 2), b = a;
     for (size_t first = 0; first < dim; first += head) {
         plain.attend(a.data() + first, tokens, dim, head, room);
@@ -161,7 +161,7 @@ void encode(const std::string& path, const char* kernels) {
 
 int main(int, char** words) {
     int compared = 0;
-    for (const char* name : {"avx2", "avx-vnni", "avx512-vnni"})
+    for (const char* name : {"avx2", "avx-vnni", "avx512-vnni", "neon-dot"})
         if (const dd::Kernels* kernels = dd::kernels_named(name)) {
             compare(*kernels);
             for (char** model = words + 1; *model; model++) encode(*model, name);

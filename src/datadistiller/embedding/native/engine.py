@@ -19,7 +19,7 @@ from datadistiller.embedding.native import build
 #: What the library must answer; raised on both sides whenever a function or the arithmetic changes.
 INTERFACE = 2
 #: The sets of kernels there are; ``auto`` takes the fastest that the processor has, and never ``reference``.
-KERNELS = ("avx512-vnni", "avx-vnni", "avx2", "reference")
+KERNELS = ("avx512-vnni", "avx-vnni", "avx2", "neon-dot", "reference")
 _SAID_BYTES = 512
 _DONE, _STOPPED, _REFUSED, _FAILED = range(4)
 _SHAPE_NUMBERS = 7

@@ -135,8 +135,8 @@ class Encoder::Room {
           hidden(rows_ * shape.dim), qkv(rows_ * 3 * shape.dim), inner(rows_ * shape.inner),
           values_(rows_ * std::max(shape.dim, shape.inner)), scales_(rows_), zeros_(rows_),
           queries_((keys_ + TILE_TOKENS) * head_), key_values_(keys_ * head_), value_values_(keys_ * head_),
-          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_), weights_(keys_),
-          value_scales_(head_), key_sums_(keys_), scores_(TILE_TOKENS * keys_), chances_(TILE_TOKENS * keys_) {}
+          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_),
+          value_scales_(head_), scores_(TILE_TOKENS * keys_), key_sums_(keys_), chances_(TILE_TOKENS * keys_) {}
 
   private:
     size_t rows_, keys_, head_;  // first, because the buffers are made from them
@@ -150,7 +150,7 @@ class Encoder::Room {
     AttentionRoom attention(size_t tokens_of_text) const {
         return {rounded_up(tokens_of_text, TILE_OUTPUTS), queries_.get(), query_scales_.get(), key_values_.get(),
                 key_scales_.get(), key_masks_.get(), key_sums_.get(), value_values_.get(), value_scales_.get(),
-                scores_.get(), weights_.get(), chances_.get()};
+                scores_.get(), chances_.get()};
     }
 
   private:
@@ -158,8 +158,8 @@ class Encoder::Room {
     Buffer<float> scales_, zeros_;
     Buffer<uint8_t> queries_;
     Buffer<int8_t> key_values_, value_values_;
-    Buffer<float> query_scales_, key_scales_, key_masks_, weights_, value_scales_;
-    Buffer<int32_t> key_sums_, scores_;
+    Buffer<float> query_scales_, key_scales_, key_masks_, value_scales_, scores_;
+    Buffer<int32_t> key_sums_;
     Buffer<uint8_t> chances_;
 };
 
