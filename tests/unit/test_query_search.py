@@ -151,11 +151,11 @@ class Switching(Chunks):
         super().__init__(database)
         self.looks, self.look, self.switch = 0, look, switch
 
-    async def passages(self, chunk_nos: Sequence[int]) -> list[model.Passage]:
+    async def passages(self, chunk_nos: Sequence[int], located: int | None = None) -> list[model.Passage]:
         self.looks += 1
         if self.looks == self.look:
             await self.switch()
-        return await super().passages(chunk_nos)
+        return await super().passages(chunk_nos, located)
 
 
 @pytest.mark.parametrize("purged", [True, False])

@@ -33,7 +33,6 @@ from datadistiller.wiring.follower import make_follower
 
 if TYPE_CHECKING:
     from datadistiller.query.answer import Ask
-    from datadistiller.query.rerank import Rerank
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
     from datadistiller.runtime.pictures import Pictures
@@ -75,12 +74,7 @@ class ApiParts:
 @asynccontextmanager
 async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     """The parts of the API; an index inside it is followed until the end."""
-    from datadistiller.query.answer import Ask
-    from datadistiller.query.search import Search
-    from datadistiller.stages.accept import Accept
-    from datadistiller.stages.replace import Replace
-
-    settings, database, largest = core.settings, core.database, core.settings.max_upload_bytes
+    settings, database = core.settings, core.database
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(settings))
         embedder = await open_embedder(settings)
@@ -88,6 +82,8 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
         index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
         status = await stack.enter_async_context(_index_status(core, index, model_id, stop))
+        accept, replace = _incoming(core, store, jobs)
+        search, ask = await _asking(settings, index, chunks, embedder)
         yield ApiParts(
             settings=settings,
             database=database,
@@ -103,13 +99,13 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             publisher=await stack.enter_async_context(open_publisher(settings)),
             workers=Workers(database),
             keys=ApiKeys(database),
-            accept=Accept(store, jobs, core.notifier, largest),
-            replace=Replace(store, Versions(database, jobs), core.notifier, largest),
+            accept=accept,
+            replace=replace,
             objects=store,
             search_index=index,
             embedder=embedder,
-            search=(search := Search(index, chunks, embedder)),
-            ask=Ask(search, await _rerank(settings)),
+            search=search,
+            ask=ask,
             index=status,
             signals=core.signals,
             notifier=core.notifier,
@@ -117,11 +113,29 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
         )
 
 
-async def _rerank(settings: Settings) -> Rerank | None:
-    from datadistiller.query.rerank import Rerank
+def _incoming(core: Core, store: objects.ObjectStore, jobs: Jobs) -> tuple[Accept, Replace]:
+    """What takes files in."""
+    from datadistiller.stages.accept import Accept
+    from datadistiller.stages.replace import Replace
 
+    largest = core.settings.max_upload_bytes
+    return (
+        Accept(store, jobs, core.notifier, largest),
+        Replace(store, Versions(core.database, jobs), core.notifier, largest),
+    )
+
+
+async def _asking(
+    settings: Settings, index: indexing.Index, chunks: Chunks, embedder: embedding.Embedder
+) -> tuple[Search, Ask]:
+    """What answers questions."""
+    from datadistiller.query.answer import Ask
+    from datadistiller.query.rerank import Rerank
+    from datadistiller.query.search import Search
+
+    search = Search(index, chunks, embedder)
     reranker = await open_reranker(settings)
-    return Rerank(reranker, settings.reranking_passages) if reranker else None
+    return search, Ask(search, Rerank(reranker, settings.reranking_passages) if reranker else None)
 
 
 @asynccontextmanager
