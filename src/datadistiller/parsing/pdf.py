@@ -18,6 +18,7 @@ from datadistiller import errors
 from datadistiller.model import BlockKind, Page
 from datadistiller.parsing import Header, Item, formats, pages
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.scan import Scans
 
 _NO_TITLE = re.compile(
     r"(untitled.*|microsoft (word|powerpoint|excel).*|.*\.(docx?|pdf|indd|xlsx?|pptx?|tex|rtf|qxd|p65)|[\d\s._-]*)$",
@@ -140,7 +141,7 @@ def _title(document: Any) -> str:
 
 
 class PdfParser:
-    """Reads the text layer of PDF files. Scans have none: their pages come out empty."""
+    """Reads the text layer of PDF files; pages that are pictures are recognised."""
 
     name = "pdfium"
     media_types = (formats.PDF,)
@@ -153,13 +154,14 @@ class PdfParser:
             if not count:
                 raise errors.DamagedDocument("The PDF has no pages.")
             yield Header(self.name, formats.PDF, _title(document), count)
-            layout = _Layout()
+            layout, scans = _Layout(), Scans()
             for number in range(first_page, count + 1):
-                yield self._page(document, number, layout)
+                yield self._page(document, number, layout, scans)
+            yield from scans.warnings()
         finally:
             document.close()
 
-    def _page(self, document: Any, number: int, layout: _Layout) -> Page:
+    def _page(self, document: Any, number: int, layout: _Layout, scans: Scans) -> Page:
         try:
             page = document[number - 1]
         except pypdfium2.PdfiumError:
@@ -170,7 +172,8 @@ class PdfParser:
                 builder = PageBuilder()
                 layout.blocks(list(_lines(textpage)), textpage, builder)
                 label = document.get_page_label(number - 1)
-                return builder.build(number, "" if label == str(number) else pages.clean(label))
+                built = builder.build(number, "" if label == str(number) else pages.clean(label))
+                return scans.instead(page, built)
             finally:
                 textpage.close()
         except pypdfium2.PdfiumError:
