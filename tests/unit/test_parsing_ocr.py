@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pypdfium2
 import pytest
 from PIL import Image
 
@@ -12,7 +15,7 @@ from datadistiller import errors
 from datadistiller.model import BlockKind, Line, Page, Problem
 from datadistiller.parsing import Header, formats, limits, ocr, ocr_layout, registry
 from datadistiller.parsing.ocr import Piece
-from tests.fixtures import pictures
+from tests.fixtures import files, pictures
 
 DUCKS = "Of Ducks\n\nDucks swim in ponds."
 
@@ -158,6 +161,20 @@ class TestScans:
         (page,), warnings = read(pictures.pdf(tmp_path / "a.pdf", [pictures.drawn()], text=text), formats.PDF)
         assert page.text == text and not page.recognised and warnings == []
 
+    def test_a_file_is_read_page_by_page(self, tmp_path: Path) -> None:
+        """A page that is a picture, one that is empty, and one whose picture says nothing."""
+        with pypdfium2.PdfDocument(
+            pictures.pdf(tmp_path / "a.pdf", [pictures.drawn(), pictures.drawn(())])
+        ) as document:
+            document.new_page(300, 200, 1)
+            document.save(tmp_path / "b.pdf")
+        found, warnings = read(tmp_path / "b.pdf", formats.PDF)
+        assert [words(page) for page in found] == ["Of Ducks Ducks swim in ponds.", "", ""]
+        assert [warning.message for warning in warnings] == [
+            "1 page was read by OCR.",
+            "1 page is a picture in which no text was found.",
+        ]
+
     def test_letters_without_a_meaning_are_read_from_their_looks(self, tmp_path: Path) -> None:
         """Private-use characters, as fonts without a table of their letters give them."""
         path = pictures.pdf(tmp_path / "a.pdf", [pictures.drawn()], text="x" * 60)
@@ -225,3 +242,17 @@ class TestLayout:
         page = laid_out(piece("Where ducks swim in won-", 40, 20), piece("derful ponds", 40, 34), piece("x-", 40, 48))
         assert page.text == "Where ducks swim in wonderful ponds\nx-"
         assert [said(page, line) for line in page.lines] == ["Where ducks swim in won", "derful ponds", "x-"]
+
+
+def test_nothing_of_it_is_loaded_without_a_picture(tmp_path: Path) -> None:
+    """An idle parser process stays small, also after a PDF that has text."""
+    code = (
+        "import sys; from pathlib import Path; from datadistiller.parsing.registry import parser_of\n"
+        "print(len(list(parser_of('application/pdf').parse(Path(sys.argv[1]), 'application/pdf'))))\n"
+        "print(sorted({'PIL', 'cv2', 'numpy', 'onnxruntime', 'rapidocr'} & set(sys.modules)))"
+    )
+    path = files.sample(tmp_path, formats.PDF)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    count, loaded = done.stdout.splitlines()
+    assert int(count) > 1
+    assert loaded == "[]"

@@ -50,7 +50,7 @@ class PictureParser:
             count = int(getattr(image, "n_frames", 1)) if media_type == formats.TIFF else 1
             yield Header(self.name, media_type, "", count)
             read = part = empty = 0
-            for number in range(first_page, count + 1):
+            for number in range(first_page if media_type == formats.TIFF else 1, count + 1):
                 page, whole = self._page(image, number, count)
                 yield page
                 read += bool(page.text)
@@ -64,7 +64,7 @@ class PictureParser:
             with _decoding():
                 image.seek(number - 1)
                 _check_size(image)
-                size, picture, unit = _prepared(image)
+                size, picture, unit = prepared(image)
             reading = ocr.engine().read(picture)
         except errors.UnreadableDocument as error:
             if count == 1:
@@ -113,7 +113,7 @@ def _too_large() -> errors.LimitExceeded:
     )
 
 
-def _prepared(image: Image) -> tuple[tuple[float, float], Picture, float]:
+def prepared(image: Image) -> tuple[tuple[float, float], Picture, float]:
     """Size as shown, the pixels as they are read, and what one of those is in pixels as shown."""
     from PIL import ImageOps
     from PIL.Image import Resampling
