@@ -25,7 +25,7 @@ Picture = npt.NDArray[np.uint8]
 #: Corners of rectangles, in pixels: n, 4 (from the top left one, clockwise as the text runs), 2 (x, y).
 _Boxes = npt.NDArray[np.float64]
 
-#: Longest side of what is searched for text, pixels; below it 8 point on a letter page begin to be missed.
+#: Longest side of what is searched for text, pixels; with less, small print on a letter page begins to be missed.
 _SEARCHED_SIDE = 1440
 #: What is less certain is no text.
 _MIN_SCORE = 0.5
@@ -36,7 +36,7 @@ _SAMPLE = 5
 _UPRIGHT_SCORE = 0.9
 _SETTINGS = {
     "Global.log_level": "error",
-    # It turns lines of print that stand upright: 7 words in 100 were lost (docs/adr/0016).
+    # It turns lines of print that stand upright, and so loses them (docs/adr/0016).
     "Global.use_cls": False,
     "Global.max_side_len": limits.MAX_RENDERED_SIDE,
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
@@ -48,7 +48,7 @@ _SETTINGS = {
 
 
 class Engine:
-    """Finds and reads text. Loading it takes about a second and 150 MB; one core is used."""
+    """Finds and reads text. Loading it takes a second or so; one core is used."""
 
     def __init__(self) -> None:
         cv2.setNumThreads(1)
