@@ -256,4 +256,5 @@ class Answer:
     sentences: Sequence[Sentence]
     citations: Sequence[Passage]
     took_ms: float
+    scored_by: str  # what the passages' scores come from: 'search', or a reranking model's name
     timings_ms: Mapping[str, float] = field(default_factory=dict)

@@ -121,10 +121,21 @@ class Settings(BaseSettings):
         "auto",
         description="What computes vectors: 'native' (compiled at installation), 'onnx' (ONNX Runtime), or 'auto': native where it can, else ONNX Runtime.",
     )
+    embedding_model: str = Field(
+        "",
+        description="Folder of another embedding model, as 'datadistiller models convert' makes it; empty: the bundled one.",
+    )
     embedding_threads: int = Field(
         0,
         ge=0,
         description="Computing threads of an embedding worker; 0: one, and under 'up' an equal share of the cores for each.",
+    )
+    reranking_model: str = Field(
+        "",
+        description="Folder of a model that scores passages anew, from 'datadistiller models convert'; empty: search alone ranks.",
+    )
+    reranking_passages: int = Field(
+        20, ge=1, le=200, description="Passages that model reads for a question; never fewer than are asked for."
     )
     parse_seconds: float = Field(300, gt=0, description="Longest a parser may work on one document, seconds.")
     ocr_seconds: float = Field(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from datadistiller import errors
 from datadistiller.embedding.onnx import OnnxEmbedder
@@ -17,6 +20,7 @@ from datadistiller.indexing import Entry
 from datadistiller.indexing.local import LocalIndex
 from datadistiller.model import Mode
 from datadistiller.query import answer, citations, search
+from datadistiller.query.rerank import Rerank
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
 
@@ -164,6 +168,51 @@ async def test_what_the_documents_do_not_answer_is_said_plainly(world: World) ->
 async def test_an_empty_index_answers_nothing(world: World) -> None:
     said = await world.ask.ask("Anything?")
     assert (said.answered, said.text, list(said.citations)) == (False, answer.NOTHING, [])
+
+
+class ByLength:
+    """A ``Reranker`` that everybody can foresee: the shorter, the better."""
+
+    name = engine = "by length"
+
+    def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([-len(text) for text in texts], np.float32)
+
+
+async def test_passages_are_scored_anew_before_the_answer_is_chosen(world: World) -> None:
+    nothing = await answer.Ask(world.search, Rerank(ByLength(), 3)).ask("Anything?")
+    assert (nothing.answered, list(nothing.citations)) == (False, [])
+    for text in (LIGHTHOUSE, BAKERY, BRIDGE):
+        await world.add(text)
+    question = "When was the lighthouse built?"
+    plain = await world.ask.ask(question, top_k=2)
+    assert plain.scored_by == "search" and plain.citations[0].text == LIGHTHOUSE and "rerank" not in plain.timings_ms
+    said = await answer.Ask(world.search, Rerank(ByLength(), 3)).ask(question, top_k=2)
+    assert [passage.text for passage in said.citations] == sorted((LIGHTHOUSE, BAKERY, BRIDGE), key=len)[:2]
+    assert said.scored_by == "by length" and said.timings_ms["rerank"] >= 0
+    assert all(0 <= passage.score <= 1 for passage in said.citations)
+    assert all(sentence.citation in (1, 2) for sentence in said.sentences)
+    some = await answer.Ask(world.search, Rerank(ByLength(), 1)).ask(question, top_k=3)
+    assert len(some.citations) == 3  # as many as are asked for, and all of them scored
+    assert [passage.text for passage in some.citations] == sorted((LIGHTHOUSE, BAKERY, BRIDGE), key=len)
+
+
+async def test_questions_take_turns_at_being_scored(world: World) -> None:
+    await world.add(LIGHTHOUSE)
+    at_once = 0
+
+    class Alone(ByLength):
+        def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+            nonlocal at_once
+            at_once += 1
+            time.sleep(0.02)  # room for another one to come in
+            assert at_once == 1
+            at_once -= 1
+            return super().score(question, texts)
+
+    ask = answer.Ask(world.search, Rerank(Alone(), 3))
+    answers = await asyncio.gather(*(ask.ask("When was the lighthouse built?") for _ in range(5)))
+    assert all(said.answered for said in answers)
 
 
 async def test_passages_alone_make_no_answer(world: World) -> None:

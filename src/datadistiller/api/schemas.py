@@ -221,6 +221,10 @@ class QueryAnswer(Body):
     sentences: list[Sentence]
     citations: list[Citation]
     took_ms: float
+    scored_by: str = Field(
+        description="What the citations' scores come from: `search`, or the name of the reranking model.",
+        examples=["search"],
+    )
     timings_ms: dict[str, float] = Field(description="Where the time went.")
 
     @classmethod
@@ -233,6 +237,7 @@ class QueryAnswer(Body):
             sentences=[Sentence.model_validate(sentence, from_attributes=True) for sentence in answer.sentences],
             citations=[_citation(number, passage) for number, passage in enumerate(answer.citations, 1)],
             took_ms=round(answer.took_ms, 3),
+            scored_by=answer.scored_by,
             timings_ms={name: round(ms, 3) for name, ms in answer.timings_ms.items()},
         )
 
@@ -262,8 +267,8 @@ class WorkersComponent(Component):
     roles: dict[str, int] = Field(description="How many are alive, by role.", examples=[{"ingest": 1, "embed": 2}])
 
 
-class EmbeddingComponent(Component):
-    """What turns questions into vectors in this process; workers log theirs."""
+class EngineComponent(Component):
+    """What computes a model in this process; workers log theirs."""
 
     engine: str = Field(description="The engine.", examples=["native (avx512-vnni)", "ONNX Runtime"])
 
@@ -278,7 +283,8 @@ class Health(Body):
     objects: Component
     index: IndexComponent
     workers: WorkersComponent
-    embedding: EmbeddingComponent
+    embedding: EngineComponent
+    reranking: EngineComponent | None = Field(description="Null if no model scores passages anew.")
     queue: Component | None = Field(description="The broker; null if messages go through none.")
 
 

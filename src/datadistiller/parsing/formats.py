@@ -77,8 +77,9 @@ FORMATS = (
     ),
     Format(
         PDF, "PDF", (".pdf",), "page", False,
-        "text, headings by size, lists; pages that are pictures by OCR",
-        "text in pictures beside text, tables as such, annotations, form values",
+        "text in reading order, headings by size and bookmarks, lists, tables, form fields, notes; "
+        "pages that are pictures by OCR",
+        "text in pictures beside text, running headers and footers, scripts",
     ),
     Format(
         DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False,

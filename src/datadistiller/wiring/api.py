@@ -24,12 +24,13 @@ from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
 from datadistiller.store.signals import Notifier, Signals
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher
+from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher, open_reranker
 from datadistiller.wiring.core import Core
 from datadistiller.wiring.follower import make_follower
 
 if TYPE_CHECKING:
     from datadistiller.query.answer import Ask
+    from datadistiller.query.rerank import Rerank
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
     from datadistiller.stages.accept import Accept
@@ -95,12 +96,19 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             search_index=index,
             embedder=embedder,
             search=search,
-            ask=Ask(search),
+            ask=Ask(search, await _rerank(settings)),
             index=status,
             signals=core.signals,
             notifier=core.notifier,
             metrics=core.metrics,
         )
+
+
+async def _rerank(settings: Settings) -> Rerank | None:
+    from datadistiller.query.rerank import Rerank
+
+    reranker = await open_reranker(settings)
+    return Rerank(reranker, settings.reranking_passages) if reranker else None
 
 
 @asynccontextmanager

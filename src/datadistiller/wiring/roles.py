@@ -23,7 +23,7 @@ from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_objects, open_publisher, open_source
+from datadistiller.wiring.adapters import embedding_card, open_embedder, open_objects, open_publisher, open_source
 from datadistiller.wiring.core import Core, member, open_core
 from datadistiller.wiring.follower import index_loops
 
@@ -108,7 +108,9 @@ async def _open_ingest(
     )
     sandbox = Sandbox(limits, concurrency=spec.concurrency)
     stack.push_async_callback(sandbox.close)
-    chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
+    card = embedding_card(settings)
+    await Models(core.database).activate(card.fingerprint, card.dim)  # another one's tokenizer measures other chunks
+    chunker = Chunker(WordpieceTokenizer(card), settings.chunk_tokens)
     return Ingest(store, Jobs(core.database), sandbox, chunker)
 
 
