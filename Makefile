@@ -60,8 +60,8 @@ deploy/secrets/api_key:
 	deploy/secrets.sh
 
 lock: ## resolve the dependencies anew (needs uv)
-	$(UV_COMPILE) --extra build -o requirements.lock
-	$(UV_COMPILE) --extra build --extra dev -o requirements-dev.lock
+	$(UV_COMPILE) --extra build --extra ocr -o requirements.lock
+	$(UV_COMPILE) --extra build --extra ocr --extra dev -o requirements-dev.lock
 
 clean: ## remove the virtual environment and caches, never data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

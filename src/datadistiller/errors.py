@@ -67,7 +67,7 @@ class NoText(UnreadableDocument):
     """The document holds no text."""
 
     code = "no_text"
-    default_hint = "If it is a scan, run OCR on it first (for example with ocrmypdf) and upload the result."
+    default_hint = "If a person can read something on it, scan it again: larger, sharper, with more contrast."
 
 
 class EncryptedDocument(UnreadableDocument):

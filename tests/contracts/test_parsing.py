@@ -14,7 +14,9 @@ from tests.fixtures import files
 
 MEDIA_TYPES = [form.media_type for form in formats.FORMATS]
 PAGED = [form.media_type for form in formats.FORMATS if form.pages]
-WITHOUT_HEADINGS = [formats.TEXT, formats.CODE, formats.XLSX, formats.XLS, formats.ODS, formats.CSV, formats.TSV,
+PICTURES = [formats.PNG, formats.JPEG, formats.TIFF, formats.WEBP, formats.BMP, formats.GIF]
+WITHOUT_HEADINGS = [*PICTURES, formats.TEXT, formats.CODE,
+                    formats.XLSX, formats.XLS, formats.ODS, formats.CSV, formats.TSV,
                     formats.JSON, formats.JSON_LINES]  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def test_every_format_has_a_parser_that_says_so() -> None:
     for media_type in MEDIA_TYPES:
         assert media_type in registry.parser_of(media_type).media_types
     with pytest.raises(errors.UnsupportedType):
-        registry.parser_of("image/png")
+        registry.parser_of("image/heic")
 
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
@@ -92,7 +94,7 @@ class TestParser:
         path = files.sample(tmp_path, media_type)
         whole = path.read_bytes()
         chance = random.Random(7)
-        for _ in range(60):
+        for _ in range(4 if media_type in PICTURES else 60):  # text recognition takes its time
             data = bytearray(whole[: chance.choice([len(whole), chance.randrange(len(whole))])])
             for _ in range(chance.randrange(8) if data else 0):
                 data[chance.randrange(len(data))] = chance.randrange(256)

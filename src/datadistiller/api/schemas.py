@@ -64,7 +64,9 @@ class JobError(Body):
 
     code: str = Field(examples=["no_text"])
     message: str = Field(examples=["The document holds no text."])
-    hint: str = Field(examples=["If it is a scan, run OCR on it first and upload the result."])
+    hint: str = Field(
+        examples=["If a person can read something on it, scan it again: larger, sharper, with more contrast."]
+    )
 
 
 class FailedPage(JobError):

@@ -28,6 +28,12 @@ PPT = "application/vnd.ms-powerpoint"
 MSG = "application/vnd.ms-outlook"
 XML = "application/xml"
 CODE = "text/x-source"
+PNG = "image/png"
+JPEG = "image/jpeg"
+TIFF = "image/tiff"
+WEBP = "image/webp"
+BMP = "image/bmp"
+GIF = "image/gif"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,9 @@ _CODE = (
     ".proto", ".graphql", ".vue",
 )  # fmt: skip
 
+_ON_PICTURES = "the text on it, by OCR, in lines and paragraphs"
+_NOT_ON_PICTURES = "what the picture shows, most handwriting, headings and tables as such"
+
 FORMATS = (
     Format(
         TEXT, "plain text",
@@ -68,8 +77,9 @@ FORMATS = (
     ),
     Format(
         PDF, "PDF", (".pdf",), "page", False,
-        "text in reading order, headings by size and bookmarks, lists, tables, form fields, notes",
-        "text in pictures (no OCR), running headers and footers, scripts",
+        "text in reading order, headings by size and bookmarks, lists, tables, form fields, notes; "
+        "pages that are pictures by OCR",
+        "text in pictures beside text, running headers and footers, scripts",
     ),
     Format(
         DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False,
@@ -154,6 +164,12 @@ FORMATS = (
         "texts, headings and tables by the shape of the elements, data as `element: value`",
         "most attributes, what a document type defines elsewhere, embedded binary data",
     ),
+    Format(PNG, "PNG picture", (".png",), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(JPEG, "JPEG picture", (".jpg", ".jpeg", ".jpe", ".jfif"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(TIFF, "TIFF picture", (".tif", ".tiff"), "page", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(WEBP, "WebP picture", (".webp",), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(BMP, "BMP picture", (".bmp", ".dib"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(GIF, "GIF picture", (".gif",), "", False, _ON_PICTURES, f"{_NOT_ON_PICTURES}, later frames"),
     Format(CODE, "source code", _CODE, "", True, "the text as it is", "structure of the language"),
 )  # fmt: skip
 

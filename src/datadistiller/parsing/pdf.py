@@ -16,6 +16,7 @@ from datadistiller.parsing import Header, Item, formats, pages, pdf_lines, pdf_n
 from datadistiller.parsing.pdf_blocks import Layout
 from datadistiller.parsing.pdf_margins import Margins
 from datadistiller.parsing.pdf_page import Sheet, compose
+from datadistiller.parsing.scan import Scans
 
 _NO_TITLE = re.compile(
     r"(untitled.*|microsoft (word|powerpoint|excel).*|.*\.(docx?|pdf|indd|xlsx?|pptx?|tex|rtf|qxd|p65)|[\d\s._-]*)$",
@@ -39,7 +40,7 @@ def _title(document: Any) -> str:
 
 
 class PdfParser:
-    """Reads the text layer of PDF files. Scans have none: their pages come out empty."""
+    """Reads the text layer of PDF files; pages that are pictures are recognised."""
 
     name = "pdfium"
     media_types = (formats.PDF,)
@@ -56,6 +57,7 @@ class PdfParser:
             reader = _Pages(document, form)
             for number in range(first_page, count + 1):
                 yield reader.read(number)
+            yield from reader.scans.warnings()
         finally:
             document.close()
 
@@ -69,6 +71,7 @@ class _Pages:
         self._titles = pdf_outline.titles(document)
         self._layout = Layout()
         self._margins = Margins()
+        self.scans = Scans()
 
     def read(self, number: int) -> Page:
         """A page; one that cannot be read has a ``problem``."""
@@ -80,7 +83,7 @@ class _Pages:
             label = pages.clean(self._document.get_page_label(number - 1))
             sheet = self._sheet(page, number, label)
             writer = compose(sheet, self._titles.get(number, {}), self._layout)
-            return writer.build(number, "" if label == str(number) else label)
+            return self.scans.instead(page, writer.build(number, "" if label == str(number) else label))
         except pypdfium2.PdfiumError:
             return Page(number, "", problem=errors.DamagedDocument(f"Page {number} has unreadable text.").problem())
         finally:

@@ -37,6 +37,12 @@ PARSERS = {
     formats.PPT: ("ppt", "PptParser"),
     formats.MSG: ("msg", "MsgParser"),
     formats.XML: ("xml", "XmlParser"),
+    formats.PNG: ("picture", "PictureParser"),
+    formats.JPEG: ("picture", "PictureParser"),
+    formats.TIFF: ("picture", "PictureParser"),
+    formats.WEBP: ("picture", "PictureParser"),
+    formats.BMP: ("picture", "PictureParser"),
+    formats.GIF: ("picture", "PictureParser"),
     formats.CODE: ("text", "CodeParser"),
 }
 

@@ -43,8 +43,9 @@ class Limits:
     """What one document may cost; the defaults are those of the settings of the same names."""
 
     parse_seconds: float = 300
-    page_seconds: float = 30
-    memory_mb: int = 1024
+    page_seconds: float = 60
+    ocr_seconds: float = 1200
+    memory_mb: int = 1536
     documents: int = 100
     max_pages: int = 10_000
     max_text_chars: int = 50_000_000
@@ -62,6 +63,8 @@ class _Reading:
         self.path = path
         self.media_type = media_type
         self.limits = limits
+        self.limit: asyncio.Timeout | None = None
+        self.seconds = limits.parse_seconds
         self.header: Header | None = None
         self.pages: list[model.Page] = []
         self.warnings: list[model.Problem] = []
@@ -83,7 +86,7 @@ class _Reading:
             "first_page": len(self.pages) + 1,
             "max_pages": self.limits.max_pages,
             "max_text_chars": self.limits.max_text_chars,
-            "cpu_seconds": self.limits.parse_seconds,
+            "cpu_seconds": self.limits.parse_seconds + self.limits.ocr_seconds,
         }
 
     def take(self, answer: Mapping[str, Any]) -> bool:
@@ -113,6 +116,25 @@ class _Reading:
         if self.header is None or page.number != len(self.pages) + 1:
             raise protocol.Malformed("order")
         self.pages.append(page)
+        if page.recognised:
+            self._prolong()
+
+    def _prolong(self) -> None:
+        """A page took long for a good reason: so many more seconds for the others, while there are any left."""
+        more = min(self.limits.page_seconds, self.limits.parse_seconds + self.limits.ocr_seconds - self.seconds)
+        when = self.limit.when() if self.limit else None
+        if self.limit and when is not None and not self.limit.expired():
+            self.limit.reschedule(when + more)
+            self.seconds += more
+
+    def give_up(self, error: errors.PermanentError) -> None:
+        """Pages that were read are kept, and all others failed; without any the document did."""
+        if self.page_count is None or not any(page.text for page in self.pages):
+            self.error = error
+            return
+        for page in range(len(self.pages) + 1, self.page_count + 1):
+            self.pages.append(model.Page(page, "", problem=error.problem()))
+        self.finished = True
 
     def failed(self, error: errors.PermanentError, retry: bool) -> None:
         """The process died at the next page: it is tried again, given up alone, or the document fails."""
@@ -123,7 +145,7 @@ class _Reading:
             return
         self._failures += 1
         if not paged or self._failures > MAX_FAILED_PAGES:
-            self.error = error
+            self.give_up(error)
             return
         self.pages.append(model.Page(page, "", problem=error.problem()))
         self.finished = page == self.page_count
@@ -168,22 +190,25 @@ class Sandbox:
     async def parse(self, path: Path, media_type: str, on_page: OnPage | None = None) -> model.ParsedDocument:
         """Reads a file. A page that cannot be read has a ``problem``; text and pages of the others are there.
 
+        Nor can one be that no time was left for, or that comes after too many others. Each page that had to be
+        recognised gives the document ``page_seconds`` more, up to ``ocr_seconds``.
         Raises an ``errors.UnreadableDocument`` for what is wrong with the file, ``errors.ParserCrashed``,
-        ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened to all of it or to too many pages,
+        ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened before any text was read,
         ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
         """
         reading = _Reading(path, media_type, self._limits)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._limits.parse_seconds) as limit:
+                    reading.limit = limit
                     while not (reading.finished or reading.error):
                         await self._attempt(reading, on_page)
             except TimeoutError:
                 if not limit.expired():
                     raise
-                raise errors.ParserTimedOut(
-                    f"Reading the document took longer than {self._limits.parse_seconds:g} seconds."
-                ) from None
+                reading.give_up(
+                    errors.ParserTimedOut(f"Reading the document took longer than {reading.seconds:g} seconds.")
+                )
         return reading.document()
 
     async def _attempt(self, reading: _Reading, on_page: OnPage | None) -> None:

@@ -29,6 +29,8 @@ _MEMORY_SHARE = 0.6
 _ERROR_NAME = re.compile(rb"^(?:Fatal Python error: )?([A-Za-z_.]+(?:Error|Exception|fault|Abort)\w*)", re.M)
 #: What a parser process sees of the environment: what its Python needs to start, never a secret.
 _ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
+#: OpenBLAS (in numpy and OpenCV) reserves memory for each of its threads, and none of them has work here.
+_FIXED = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Silent(Exception):
@@ -106,7 +108,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=env | {"PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": "1"},
+            env=env | {"PYTHONPATH": source} | _FIXED,
             cwd="/",
             process_group=0,  # to be killed whole; not a session of its own, in which its nice value would not count
         )

@@ -113,8 +113,7 @@ class Ingest:
 
 
 def _why_empty(document: model.ParsedDocument) -> errors.DataDistillerError:
-    """Pages that failed explain it better than that there is no text."""
-    for page in document.pages:
-        if page.problem:
-            return protocol.to_error(page.problem.as_json())
-    return errors.NoText()
+    """Pages that failed explain it better than that there is no text, and so does what the parser said of pictures."""
+    problems = [page.problem for page in document.pages if page.problem]
+    problems += [warning for warning in document.warnings if warning.code == errors.NoText.code]
+    return protocol.to_error(problems[0].as_json()) if problems else errors.NoText()

@@ -100,6 +100,7 @@ async def _open_ingest(
     limits = ParserLimits(
         parse_seconds=settings.parse_seconds,
         page_seconds=settings.page_seconds,
+        ocr_seconds=settings.ocr_seconds,
         memory_mb=settings.parser_memory_mb,
         documents=settings.parser_documents,
         max_pages=settings.max_pages,
