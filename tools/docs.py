@@ -18,8 +18,8 @@ from datadistiller.settings import Settings
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 PARSER_SETTINGS = (
-    "max_upload_bytes", "max_pages", "max_text_chars", "parse_seconds", "page_seconds", "parser_memory_mb",
-    "max_attachments", "max_attachment_bytes", "max_nesting",
+    "max_upload_bytes", "max_pages", "max_text_chars", "parse_seconds", "ocr_seconds",
+    "page_seconds", "parser_memory_mb", "max_attachments", "max_attachment_bytes", "max_nesting",
 )  # fmt: skip
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 

@@ -13,7 +13,7 @@
     ├── CapacityError         not now: parked until `retry_after`, no attempt charged
     ├── LeaseLost             the message belongs to somebody else now: drop the result
     ├── RequestError          the caller must change something (HTTP 4xx)
-    │   ├── JobNotFound  PageNotFound  DeadLetterNotFound
+    │   ├── JobNotFound  PageNotFound  NoPicture  DeadLetterNotFound
     │   ├── InvalidRequest  FileTooLarge  BodyTooLarge  FileEmpty  TypeNotSupported
     │   ├── Conflict  IdempotencyMismatch
     │   ├── UploadStalled  RangeNotSatisfiable  SiteRefused  KeyNotFound
@@ -67,7 +67,7 @@ class NoText(UnreadableDocument):
     """The document holds no text."""
 
     code = "no_text"
-    default_hint = "If it is a scan, run OCR on it first (for example with ocrmypdf) and upload the result."
+    default_hint = "If a person can read something on it, scan it again: larger, sharper, with more contrast."
 
 
 class EncryptedDocument(UnreadableDocument):
@@ -205,6 +205,27 @@ class PageNotFound(RequestError):
 
     code = "page_not_found"
     default_hint = "Look at page_count in its status."
+
+
+class VersionNotFound(RequestError):
+    """The document has no such version, or not any more."""
+
+    code = "version_not_found"
+    default_hint = "Its status names the versions there are; files of earlier ones are not kept."
+
+
+class VersionChanged(RequestError):
+    """The document has a newer version than the one in If-Match."""
+
+    code = "version_changed"
+    default_hint = "Fetch the document again, and bring in your change there."
+
+
+class NoPicture(RequestError):
+    """There is no picture of this page."""
+
+    code = "no_picture"
+    default_hint = "The same address without .png has the text of the page; .../content is the file itself."
 
 
 class DeadLetterNotFound(RequestError):

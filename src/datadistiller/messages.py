@@ -70,6 +70,15 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What reading a document took: bytes of its file, and seconds by the clock, waits for a parser included."""
+
+    bytes: int = 0
+    parse_seconds: float = 0.0
+    chunk_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Ingested:
     """Result of the ingest stage: replaces pages, chunks and children of the job, one next message per chunk to embed.
 
@@ -79,6 +88,7 @@ class Ingested:
     document: model.ParsedDocument
     chunks: Sequence[model.Chunk]
     members: Sequence[model.Member] = ()
+    spent: Spent = Spent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +101,10 @@ class IndexedText:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Result of the embed stage for one chunk: the unit vector as ``float16[dim]``."""
+    """Result of the embed stage for one chunk: the unit vector as ``float16[dim]``; ``found``: it was there before."""
 
     vector: NDArray[np.float16]
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +125,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The message failed; ``error``'s class decides its fate: retry, dead letter, or parked."""
+    """The message failed; ``error``'s class decides its fate: retry, dead letter, or parked.
+
+    ``read`` is what could be read of a document that gives nothing to search, for its report.
+    """
 
     delivery: Delivery
     error: errors.DataDistillerError
+    read: Ingested | None = None
 
 
 Outcome = Done | Failed

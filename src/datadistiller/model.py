@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 #: Changed when the same parsed text would give other chunks; part of every chunk id.
 CHUNKING_VERSION = 1
@@ -78,6 +78,18 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class NextVersion:
+    """A version of a document that queries do not find yet: on its way, or failed."""
+
+    version: int
+    filename: str
+    media_type: str
+    file_size: int  # bytes
+    sha256: str  # hexadecimal
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One document on its way through the pipeline: a row of ``document_jobs``."""
 
@@ -103,10 +115,22 @@ class Job:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    version: int = 1  # the one that queries find; file and metadata above are of it
+    next: NextVersion | None = None  # the one that this attempt reads, if it is another
     depth: int = 0  # in how many other documents it lies: an upload in none, what is attached to it in one
     root_job_id: UUID | None = None  # the upload it came with; None for an upload
     parent: Parent | None = None
     children: Mapping[str, int] = field(default_factory=dict)  # documents that lie in it, by status
+
+    @property
+    def chunks_id(self) -> UUID:
+        """What its chunks are named after: the job, with the number for later versions than the first."""
+        return self.job_id if self.version == 1 else uuid5(self.job_id, str(self.version))
+
+    @property
+    def newest(self) -> Job | NextVersion:
+        """What has the newest file."""
+        return self.next or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +186,50 @@ class JobEvent:
     status: Status
     progress: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A status that an attempt reached; ``code`` says why, where it ended otherwise than well."""
+
+    status: str
+    at: datetime
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What happened in one attempt, in order."""
+
+    number: int  # from 1
+    steps: Sequence[Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a stage took and how much it worked on: bytes of the file, of its text in UTF-8, of its vectors."""
+
+    stage: str  # wait, parse, chunk, embed or index
+    seconds: float
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened to the newest version of a document."""
+
+    job_id: UUID
+    filename: str
+    version: int
+    status: Status
+    attempt: int
+    error: Problem | None
+    failed_pages: Sequence[Mapping[str, Any]]  # as in ``Job``
+    reading: Mapping[str, Any] | None  # as ``api.schemas.Reading`` shows it; None if nothing was read yet
+    vectors_computed: int  # by the model
+    vectors_found: int  # the text had one already
+    stages: Sequence[Spent]  # of the last attempt, as far as it has come
+    attempts: Sequence[Attempt]
 
 
 class BlockKind(StrEnum):
@@ -223,6 +291,17 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """A chunk as its page shows it: where it stands there, and how it is."""
+
+    chunk_id: UUID
+    ordinal: int
+    start: int
+    end: int
+    status: ChunkStatus
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """All pages of a document, in order, with the title found in it (empty if none)."""
 
@@ -231,6 +310,7 @@ class ParsedDocument:
     parser: str  # which parser read it, for the report
     media_type: str  # as found by the parser
     warnings: Sequence[Problem] = ()  # what was read with a doubt, or left out; for the report
+    encoding: str = ""  # what the bytes of a text file were taken for, such as "windows-1251"; empty for other formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +357,12 @@ class Passage:
     context: str
     score: float
     parent: Parent | None = None  # the document that this one lies in
+    version: int = 1  # of the document
     similarity: float | None = None  # cosine to the question, -1 to 1; None if keyword search alone found it
+    media_type: str = ""
+    recognised: bool = False  # the text was read from a picture
+    page_size: tuple[float, float] | None = None  # width and height, if it is known where the text stands
+    lines: Sequence[Line] = ()  # those of the page in which the passage stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,4 +389,5 @@ class Answer:
     sentences: Sequence[Sentence]
     citations: Sequence[Passage]
     took_ms: float
+    scored_by: str  # what the passages' scores come from: 'search', or a reranking model's name
     timings_ms: Mapping[str, float] = field(default_factory=dict)

@@ -123,14 +123,34 @@ class Settings(BaseSettings):
         "auto",
         description="What computes vectors: 'native' (compiled at installation), 'onnx' (ONNX Runtime), or 'auto': native where it can, else ONNX Runtime.",
     )
+    embedding_model: str = Field(
+        "",
+        description="Folder of another embedding model, as 'datadistiller models convert' makes it; empty: the bundled one.",
+    )
     embedding_threads: int = Field(
         0,
         ge=0,
         description="Computing threads of an embedding worker; 0: one, and under 'up' an equal share of the cores for each.",
     )
+    reranking_model: str = Field(
+        "",
+        description="Folder of a model that scores passages anew, from 'datadistiller models convert'; empty: search alone ranks.",
+    )
+    reranking_passages: int = Field(
+        20, ge=1, le=200, description="Passages that model reads for a question; never fewer than are asked for."
+    )
     parse_seconds: float = Field(300, gt=0, description="Longest a parser may work on one document, seconds.")
-    page_seconds: float = Field(30, gt=0, description="Longest a parser may be silent (one page), seconds.")
-    parser_memory_mb: int = Field(1024, ge=128, description="Memory a parser process may use, MiB.")
+    ocr_seconds: float = Field(
+        1200,
+        ge=0,
+        description="Time beyond PARSE_SECONDS for pages read by OCR, of which each adds PAGE_SECONDS up to this, seconds.",
+    )
+    page_seconds: float = Field(60, gt=0, description="Longest a parser may be silent (one page), seconds.")
+    parser_memory_mb: int = Field(
+        1536,
+        ge=128,
+        description="Memory a parser process may reserve beyond what it starts with, MiB; OCR uses less than half.",
+    )
     parser_documents: int = Field(100, ge=1, description="Documents after which a parser process is replaced.")
     max_pages: int = Field(10_000, ge=1, description="Most pages of one document.")
     max_text_chars: int = Field(50_000_000, ge=1, description="Most characters of text of one document.")

@@ -31,9 +31,11 @@ from datadistiller.queueing.kafka_client import Access as Kafka
 from datadistiller.queueing.kafka_publisher import KafkaPublisher
 from datadistiller.runtime.follower import Follower
 from datadistiller.runtime.index_status import InsideStatus, OutsideStatus, Reporter
+from datadistiller.runtime.pictures import Pictures
 from datadistiller.runtime.telemetry import Metrics
 from datadistiller.settings import Settings
 from datadistiller.stages.accept import Accept
+from datadistiller.stages.replace import Replace
 from datadistiller.store.api_keys import ApiKeys
 from datadistiller.store.changes import Changes
 from datadistiller.store.chunks import Chunks
@@ -45,7 +47,10 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.pages import Pages
+from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
+from datadistiller.store.versions import Versions
 from datadistiller.store.workers import Workers
 from tests.contracts.objects_kit import Local, Remote, bucket_at
 from tools.services.kafka import KafkaServer
@@ -123,12 +128,16 @@ async def api_parts(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(backing.stored.opened())
         stack.push_async_callback(index.close)
+        pictures = Pictures(values.page_seconds)
+        stack.push_async_callback(pictures.close)
         parts = SimpleNamespace(
-            settings=values, database=database, jobs=jobs, chunks=chunks, dead_letters=DeadLetters(database, jobs),
+            settings=values, database=database, jobs=jobs, reports=Reports(database), chunks=chunks,
+            dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database), messages=Messages(database), workers=Workers(database),
-            keys=ApiKeys(database),
+            keys=ApiKeys(database), pages=Pages(database), pictures=pictures,
             outbox=Outbox(database), publisher=backing.publisher,
             accept=Accept(store, jobs, notifier, values.max_upload_bytes), objects=store, search=search,
+            replace=Replace(store, Versions(database, jobs), notifier, values.max_upload_bytes),
             ask=Ask(search), search_index=index, index=InsideStatus(index, follower), signals=signals,
             notifier=notifier, metrics=Metrics(), model_id=model_id, embedder=embedder, stored=backing.stored,
         )  # fmt: skip
@@ -177,7 +186,7 @@ async def ingest(parts: Any, text: str) -> None:
     await parts.jobs.advance(delivery, model.Status.CHUNKING, 25)
     page = model.Page(1, text)
     document = model.ParsedDocument([page], "A title", "test", "text/plain")
-    chunk_id = model.make_chunk_id(delivery.job_id, 0, text)
+    chunk_id = model.make_chunk_id((await parts.jobs.to_read(delivery.job_id)).chunks_id, 0, text)
     chunk = model.Chunk(chunk_id, 0, 1, 0, len(text), text, "A title", 10)
     await settle(parts, messages.Done(delivery, messages.Ingested(document, [chunk])))
 

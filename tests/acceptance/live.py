@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -26,7 +27,8 @@ PATIENCE = 180  # seconds: a machine that runs the tests may be busy
 def environment(**more: str) -> dict[str, str]:
     """No settings of the person who runs the tests, and this very code."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DATADISTILLER_")}
-    return {**inherited, "PYTHONPATH": str(ROOT / "src"), **more}
+    state = str(Path(tempfile.gettempdir()) / "datadistiller-tests")  # what 'ingest' notes
+    return {**inherited, "XDG_STATE_HOME": state, "PYTHONPATH": str(ROOT / "src"), **more}
 
 
 def run(*words: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:

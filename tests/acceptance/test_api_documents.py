@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from tests.acceptance import api_parts
-from tests.acceptance.api_kit import TEXT, is_problem, upload
+from tests.acceptance.api_kit import TEXT, is_problem, make_searchable, upload
 
 pytestmark = pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True)
 
@@ -18,8 +19,8 @@ async def test_ids_that_name_nothing(client: httpx.AsyncClient) -> None:
     for job_id in (str(uuid4()), "not-an-id", "0", "%00"):
         for method, path in [
             ("GET", f"status/{job_id}"), ("GET", f"status/{job_id}/events"), ("GET", f"{job_id}/content"),
-            ("GET", f"{job_id}/pages/1"), ("POST", f"{job_id}/cancel"), ("POST", f"{job_id}/retry"),
-            ("DELETE", job_id),
+            ("GET", f"{job_id}/pages/1"), ("GET", f"{job_id}/report"), ("POST", f"{job_id}/cancel"),
+            ("POST", f"{job_id}/retry"), ("DELETE", job_id),
         ]:  # fmt: skip
             is_problem(await client.request(method, f"/api/v2/documents/{path}"), 404, "job_not_found")
 
@@ -115,15 +116,6 @@ async def test_the_head_of_the_content_is_that_of_the_whole_answer(client: httpx
     assert (await client.head(url.replace(job_id, str(uuid4())))).status_code == 404
 
 
-async def test_the_text_of_a_page(client: httpx.AsyncClient, parts: Any) -> None:
-    job_id = (await upload(client)).json()["job_id"]
-    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/1"), 404, "page_not_found")
-    await api_parts.process(parts, TEXT)
-    page = (await client.get(f"/api/v2/documents/{job_id}/pages/1")).json()
-    assert page == {"job_id": job_id, "page": 1, "label": "", "text": TEXT}
-    is_problem(await client.get(f"/api/v2/documents/{job_id}/pages/0"), 422, "invalid_request", "page")
-
-
 async def test_cancel_then_retry(client: httpx.AsyncClient) -> None:
     job_id = (await upload(client)).json()["job_id"]
     is_problem(await client.post(f"/api/v2/documents/{job_id}/retry"), 409, "conflict", "pending")
@@ -145,3 +137,12 @@ async def test_a_deleted_document_is_in_no_answer(client: httpx.AsyncClient, par
     assert (await client.get("/api/v2/documents")).json()["jobs"] == []
     is_problem(await client.delete(f"/api/v2/documents/{job_id}"), 404, "job_not_found")
     is_problem(await client.get(f"/api/v2/documents/{job_id}/content"), 404, "job_not_found")
+
+
+async def test_the_report_says_what_happened(client: httpx.AsyncClient, parts: Any) -> None:
+    job_id = await make_searchable(client, parts, TEXT)
+    report = (await client.get(f"/api/v2/documents/{job_id}/report")).json()
+    assert report["reading"]["chunks"] == report["vectors"]["computed"] + report["vectors"]["found"] > 0
+    assert [stage["stage"] for stage in report["stages"]] == ["wait", "parse", "chunk", "embed", "index"]
+    assert [step["status"] for step in report["attempts"][0]["steps"]][-1] == "completed"
+    assert TEXT[:20] not in json.dumps(report)

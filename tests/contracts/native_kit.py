@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from datadistiller import errors
 from datadistiller.embedding import weights
 from datadistiller.embedding.native import build
 from datadistiller.embedding.native.engine import KERNELS, Engine
-from datadistiller.embedding.weights import Shape
 
 
 def needed() -> None:
@@ -39,40 +37,23 @@ def runs(kernels: str) -> bool:
     return True
 
 
-def small_model(path: Path, shape: Shape, seed: int = 0) -> Path:
-    """A weights file of that shape, with random weights of about the sizes that trained ones have."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*dims: int, size: float) -> NDArray[np.float32]:
-        return rng.normal(0, size, dims).astype(np.float32)
-
-    words, scales = weights.quantized_rows(normal(shape.vocabulary, shape.dim, size=0.05))
-    parts: dict[str, Any] = {"words": words, "word_scales": scales}
-    parts["positions"] = normal(shape.positions, shape.dim, size=0.02)
-    for name, _, dims in weights.parts(shape):
-        if name.endswith(".gain"):
-            parts[name] = 1 + normal(*dims, size=0.1)
-        elif name.endswith("norm.bias"):
-            parts[name] = normal(*dims, size=0.1)
-    for n in range(shape.layers):
-        for name, inputs, outputs in (
-            ("attention_in", shape.dim, 3 * shape.dim),
-            ("attention_out", shape.dim, shape.dim),
-            ("inner", shape.dim, shape.inner),
-            ("outer", shape.inner, shape.dim),
-        ):
-            matrix = normal(outputs, inputs, size=1.5 * inputs**-0.5)
-            parts |= weights.packed_linear(f"{n}.{name}", matrix, normal(outputs, size=0.1))
-    weights.write(path, "random", shape, parts)
-    return path
-
-
 def plain_vectors(model: weights.Weights, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     """What a model gives in full precision: the textbook's forward pass, activations never rounded."""
-    return np.array([_plain_vector(model, text) for text in texts])
+    rows = [_plain_rows(model, text, len(text)) for text in texts]
+    pooled = [x.mean(0) if weights.POOLINGS[model.shape.pooling] == "mean" else x[0] for x in rows]
+    return np.array([x / np.linalg.norm(x) for x in pooled])
 
 
-def _plain_vector(model: weights.Weights, text: Sequence[int]) -> NDArray[np.float64]:
+def plain_scores(model: weights.Weights, pairs: Sequence[Sequence[int]], firsts: Sequence[int]) -> NDArray[np.float64]:
+    """The same of a model that scores."""
+    rows = np.array([_plain_rows(model, pair, first)[0] for pair, first in zip(pairs, firsts, strict=True)])
+    parts = model.parts
+    pooled = (rows @ model.matrix("pooler").astype(np.float64)) * parts["pooler.scales"] + parts["pooler.bias"]
+    scores: NDArray[np.float64] = np.tanh(pooled) @ parts["classifier.weights"] + parts["classifier.bias"]
+    return scores
+
+
+def _plain_rows(model: weights.Weights, text: Sequence[int], first: int) -> NDArray[np.float64]:
     from math import erf
 
     shape, parts = model.shape, {name: part.astype(np.float64) for name, part in model.parts.items()}
@@ -86,7 +67,8 @@ def _plain_vector(model: weights.Weights, text: Sequence[int]) -> NDArray[np.flo
     def linear(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         return (x @ model.matrix(name).astype(np.float64)) * parts[f"{name}.scales"] + parts[f"{name}.bias"]
 
-    x = parts["words"][list(text)] * parts["word_scales"][list(text), None] + parts["positions"][: len(text)]
+    places = [n + shape.positions * (n >= first) for n in range(len(text))]
+    x = parts["words"][list(text)] * parts["word_scales"][list(text), None] + parts["positions"][places]
     x = norm(x, "norm")
     for n in range(shape.layers):
         heads = linear(x, f"{n}.attention_in").reshape(len(text), 3, shape.heads, -1).transpose(1, 2, 0, 3)
@@ -98,5 +80,4 @@ def _plain_vector(model: weights.Weights, text: Sequence[int]) -> NDArray[np.flo
         )
         inner = linear(x, f"{n}.inner")
         x = norm(x + linear(inner * 0.5 * (1 + error(inner * 0.5**0.5)), f"{n}.outer"), f"{n}.output_norm")
-    pooled = x.mean(0) if weights.POOLINGS[shape.pooling] == "mean" else x[0]
-    return pooled / np.linalg.norm(pooled)
+    return x

@@ -20,6 +20,7 @@ from datadistiller.store.inspection import Inspection
 from datadistiller.store.jobs import Accepted, Jobs, NewJob
 from datadistiller.store.messages import Limits, Messages, Settled
 from datadistiller.store.models import Models
+from datadistiller.store.pages import Pages
 from datadistiller.store.workers import Workers
 
 DIM = 4
@@ -79,6 +80,7 @@ class Kit:
         self.messages = Messages(self.db)
         self.changes = Changes(self.db)
         self.chunks = Chunks(self.db)
+        self.pages = Pages(self.db)
         self.letters = DeadLetters(self.db, self.jobs)
         self.inspection = Inspection(self.db)
         self.workers = Workers(self.db)

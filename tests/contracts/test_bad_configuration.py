@@ -15,6 +15,7 @@ import pytest
 
 from datadistiller import errors, pipeline
 from datadistiller.cli import serve
+from datadistiller.embedding import artifact, conversion
 from datadistiller.objects.s3 import S3Objects
 from datadistiller.objects.signature import Credentials
 from datadistiller.queueing.kafka_client import Access
@@ -22,7 +23,9 @@ from datadistiller.queueing.kafka_publisher import KafkaPublisher
 from datadistiller.settings import Settings
 from datadistiller.store import clock
 from datadistiller.store.database import Database
+from datadistiller.store.models import Models
 from tests import services
+from tests.contracts import bert_kit
 from tests.contracts.objects_kit import bucket_at
 from tests.contracts.store_kit import Kit
 from tests.contracts.test_queueing_publisher import SECRET, secured, self_signed
@@ -65,11 +68,27 @@ async def test_a_schema_from_the_future(tmp_path: Path, database_url: str, kit: 
     assert "schema version 9000" in error.message and "newer version" in error.hint
 
 
-@pytest.mark.parametrize("role", ["embed", "api"])
+@pytest.mark.parametrize("role", ["ingest", "embed", "api"])
 async def test_vectors_of_another_model(role: str, tmp_path: Path, database_url: str, kit: Kit) -> None:
     settings = Settings(data_dir=tmp_path, database_url=database_url, port=0)
     error = await refusal(settings, role)
     assert "embedding model test-model" in error.message and "ingest the documents again" in error.hint
+
+
+@pytest.mark.parametrize("role", ["ingest", "embed", "api"])
+async def test_a_converted_model_beside_vectors_of_the_bundled_one(
+    role: str, tmp_path: Path, database_url: str, database: Database
+) -> None:
+    card = artifact.read()
+    await Models(database).activate(card.fingerprint, card.dim)
+    bert_kit.publish(tmp_path / "other", bert_kit.Sizes(1, 64, 2, 64))
+    conversion.convert(tmp_path / "other", tmp_path / "made", "other")
+    settings = Settings(data_dir=tmp_path, database_url=database_url, port=0, embedding_model=str(tmp_path / "made"))
+    error = await refusal(settings, role)
+    assert card.fingerprint in error.message and "other-int8:mean:64" in error.message
+    assert "DATADISTILLER_EMBEDDING_MODEL" in error.hint and "ingest the documents again" in error.hint
+    error = await refusal(settings.model_copy(update={"embedding_model": str(tmp_path / "other")}), role)
+    assert "has not been converted" in error.message and "models convert" in error.hint
 
 
 @pytest.mark.parametrize(("minutes", "says"), [(5, "5 minutes ahead of"), (-7, "7 minutes behind")])

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from benchmarks.harness import DATA
+from benchmarks.models import random_model
 from datadistiller import errors, wiring
 from datadistiller.embedding import artifact, onnx_graph, weights
 from datadistiller.embedding.native import build, selfcheck
@@ -74,7 +75,7 @@ def test_the_graph_is_valid_and_computes_any_shape(tmp_path: Path, pooling: int)
     import onnx
     import onnxruntime
 
-    model = weights.read(native_kit.small_model(tmp_path / "weights", Shape(2, 192, 3, 320, 90, 40, pooling, 1e-12)))
+    model = weights.read(random_model(tmp_path / "weights", Shape(2, 192, 3, 320, 90, 40, pooling, 1e-12)))
     graph = onnx_graph.serialized(model)
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
     session = onnxruntime.InferenceSession(graph)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.models import random_model
 from datadistiller import errors
 from datadistiller.embedding import artifact, weights
 from datadistiller.embedding.native import selfcheck
@@ -44,7 +45,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that computes at once."""
-    return native_kit.small_model(tmp_path_factory.mktemp("small") / "small.weights", SHAPES[1])
+    return random_model(tmp_path_factory.mktemp("small") / "small.weights", SHAPES[1])
 
 
 def random_texts(engine: Engine, lengths: list[int], seed: int = 0) -> list[list[int]]:
@@ -55,7 +56,7 @@ def random_texts(engine: Engine, lengths: list[int], seed: int = 0) -> list[list
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.dim}x{shape.layers}")
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_all_kernels_give_the_bits_of_the_plain_loops(kernels: str, shape: Shape, tmp_path: Path) -> None:
-    path = native_kit.small_model(tmp_path / "weights", shape, seed=shape.dim)
+    path = random_model(tmp_path / "weights", shape, seed=shape.dim)
     plain, fast = Engine(path, "reference"), Engine(path, kernels)
     lengths = [1, 5, 6, 7, 16, 17, 63, 65] if shape.dim < 384 else [1, 13, 66]  # the plain loops are slow
     texts = random_texts(plain, [length for length in [*lengths, plain.window] if length <= plain.window])
@@ -64,7 +65,7 @@ def test_all_kernels_give_the_bits_of_the_plain_loops(kernels: str, shape: Shape
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.dim}x{shape.layers}")
 def test_the_plain_loops_compute_the_model(shape: Shape, tmp_path: Path) -> None:
-    path = native_kit.small_model(tmp_path / "weights", shape, seed=7)
+    path = random_model(tmp_path / "weights", shape, seed=7)
     engine = Engine(path, "reference")
     texts = random_texts(engine, [1, 3, 12, min(40, engine.window)])
     expected = native_kit.plain_vectors(weights.read(path), texts)

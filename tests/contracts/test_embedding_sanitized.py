@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.models import random_model
 from datadistiller.embedding.native import build
 from datadistiller.embedding.weights import Shape
 from tests.contracts import native_kit
@@ -24,7 +25,7 @@ def tried_with_avx512(cxx: str, folder: Path, flags: list[str]) -> list[str]:
         return []
     other = ['-DDOT="vpdpbusd %2, %1, %0"']
     name = "kernels_avx_vnni"
-    options = [*build.KERNELS[name][1], "-mavx512vl", "-mavx512vnni"]
+    options = [*build.KERNELS["x86_64"][name][1], "-mavx512vl", "-mavx512vnni"]
     compiled = [cxx, *flags, *options, *other, "-c", str(build.SOURCE / f"{name}.cpp"), "-o", str(folder / f"{name}.o")]
     subprocess.run(compiled, check=True, capture_output=True)
     return other
@@ -47,7 +48,8 @@ def test_nothing_is_found(sanitizers: str, tmp_path: Path) -> None:
     if linked.returncode and "cannot find" in linked.stderr:
         pytest.skip(f"this compiler comes without the sanitizers {sanitizers}")
     assert linked.returncode == 0, linked.stderr
-    model = native_kit.small_model(tmp_path / "small.weights", Shape(1, 128, 4, 192, 90, 100, 0, 1e-12))
-    done = subprocess.run([program, model], env=os.environ | OPTIONS, capture_output=True, text=True, check=False)
+    shapes = {"vectors": Shape(1, 128, 4, 192, 90, 100, 0, 1e-12), "scores": Shape(1, 128, 2, 64, 90, 70, 2, 1e-12)}
+    models = [random_model(tmp_path / name, shape) for name, shape in shapes.items()]
+    done = subprocess.run([program, *models], env=os.environ | OPTIONS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(native_kit.fast_kernels())} sets of kernels agree" in done.stdout

@@ -237,8 +237,8 @@ async def test_delete_hides_at_once_and_leaves_only_a_tombstone(kit: Kit) -> Non
     for call in (kit.jobs.get, kit.jobs.delete, kit.jobs.cancel, kit.jobs.retry):
         with pytest.raises(errors.JobNotFound):
             await call(job.job_id)
-    with pytest.raises(errors.PageNotFound):
-        await kit.chunks.page(job.job_id, 1)
+    with pytest.raises(errors.JobNotFound):
+        await kit.pages.get(job.job_id, 1)
     (removal,) = await kit.claim(REMOVE_TOPIC)
     assert removal.job_id == job.job_id
     settled = await kit.settle(Done(removal, Removed()))

@@ -175,10 +175,8 @@ async def test_texts_and_passages(kit: Kit) -> None:
     second, first = await kit.chunks.passages(numbers)
     assert (first.text, second.text, second.page, second.page_label) == ("alpha", "beta", 2, "p2")
     assert (first.job_id, first.collection, first.metadata) == (job.job_id, "reports", {"year": 2024})
-    page = await kit.chunks.page(job.job_id, first.page)
+    page = await kit.pages.get(job.job_id, first.page)
     assert page.text[first.start : first.end] == first.text
-    with pytest.raises(errors.PageNotFound):
-        await kit.chunks.page(job.job_id, 99)
 
 
 async def test_filters_allow_exactly_the_documents_that_match(kit: Kit) -> None:

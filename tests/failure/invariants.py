@@ -25,8 +25,12 @@ def broken(conn: psycopg.Connection[tuple[object, ...]]) -> list[str]:
         "completed without all chunks indexed": "SELECT j.job_id FROM document_jobs j WHERE j.status = 'completed'"
         " AND j.deleted_at IS NULL AND (j.total_chunks IS NULL OR j.total_chunks = 0 OR j.total_chunks <>"
         " (SELECT count(*) FROM document_chunks c WHERE c.job_id = j.job_id AND c.status = 'indexed'))",
-        "chunks doubled": "SELECT job_id, ordinal FROM document_chunks GROUP BY 1, 2 HAVING count(*) > 1",
-        "citations untrue": "SELECT c.chunk_id FROM document_chunks c JOIN document_pages p USING (job_id, page)"
+        "chunks doubled": "SELECT job_id, version, ordinal FROM document_chunks GROUP BY 1, 2, 3 HAVING count(*) > 1",
+        "chunks of other versions": "SELECT job_id FROM document_chunks c JOIN document_jobs j USING (job_id)"
+        " WHERE c.version <> j.version AND j.next IS NULL",
+        "files nobody swept": "SELECT key FROM retired_objects",
+        "citations untrue": "SELECT c.chunk_id FROM document_chunks c JOIN document_pages p"
+        " USING (job_id, version, page)"
         " WHERE substr(p.text, c.start_char + 1, c.end_char - c.start_char) <> c.text",
         "indexed without a vector": "SELECT c.chunk_id FROM document_chunks c WHERE c.status = 'indexed'"
         " AND NOT EXISTS (SELECT 1 FROM chunk_vectors v WHERE v.chunk_no = c.chunk_no)",
@@ -51,7 +55,7 @@ def live_chunks(conn: psycopg.Connection[tuple[object, ...]]) -> dict[int, UUID]
     rows = conn.execute(
         "SELECT c.chunk_no, c.chunk_id FROM document_chunks c JOIN document_jobs j USING (job_id)"
         " JOIN chunk_vectors v ON v.chunk_no = c.chunk_no JOIN models m ON m.model_id = v.model_id AND m.active"
-        " WHERE j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')"
+        " WHERE j.deleted_at IS NULL AND j.searchable AND c.version = j.version"
     ).fetchall()
     return {int(str(no)): UUID(str(chunk_id)) for no, chunk_id in rows}
 

@@ -5,26 +5,15 @@ question answered from a part of the index.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
 import random
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import httpx
 import pytest
 
 from datadistiller import errors
-from datadistiller.embedding import artifact
-from datadistiller.indexing.opensearch import OpenSearchIndex
-from datadistiller.indexing.opensearch_client import Access
-from datadistiller.indexing.opensearch_layout import Content, Shape
 from datadistiller.runtime import follower as follower_module
 from datadistiller.runtime.follower import Follower
 from datadistiller.runtime.index_status import OutsideStatus, Reporter
@@ -32,8 +21,9 @@ from datadistiller.store.changes import Changes
 from datadistiller.store.database import Database
 from datadistiller.store.followers import Followers
 from tests import services
-from tests.contracts.opensearch_kit import bring_shard, call, lose_shard
-from tests.failure.world import DIM, World, ready, says, until
+from tests.contracts.opensearch_kit import bring_shard, lose_shard
+from tests.failure.opensearch_world import ClusterWorld, finds, written
+from tests.failure.world import ready, says, until
 from tools.services.opensearch import OpenSearchServer
 
 pytestmark = pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True)
@@ -42,49 +32,6 @@ ADMISSION = {
     "admission_control.transport.cpu_usage.mode_override": "enforced",
     "admission_control.indexing.cpu_usage.limit": 0,
 }
-
-
-class ClusterWorld(World):
-    """A world whose index is in OpenSearch. ``index`` is the follower's; ``api`` searches as another process does."""
-
-    owner = "me"
-    missing_seconds = 3
-
-    def __init__(self, db: Database, server: OpenSearchServer, dim: int = DIM, fingerprint: str = "test") -> None:
-        self.server, self.dim, self.fingerprint = server, dim, fingerprint
-        self.access = Access([server.url], f"test-{uuid4().hex[:8]}")
-        super().__init__(db, self._index)
-        self.api = self._index()
-
-    def _index(self) -> OpenSearchIndex:
-        content, shape = Content(self.fingerprint, self.dim, self.owner), Shape(replicas=0, refresh_ms=50)
-        return OpenSearchIndex(self.access, content, shape, missing_seconds=self.missing_seconds)
-
-    async def found(self, question: str) -> int:
-        return len((await self.api.keyword_search(question, 5000)).numbers)
-
-    async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Anything, past the adapter."""
-        return await call(self.server, method, path, body)
-
-    async def serving(self) -> str:
-        """The index that searches use."""
-        [name] = await self.call("GET", f"/_alias/{self.api._names.alias}")
-        return str(name)
-
-    async def unavailable(self, search: str = "apples") -> bool:
-        """True if a search says that it cannot answer."""
-        try:
-            await self.api.keyword_search(search, 1)
-        except errors.Unavailable:
-            return True
-        return False
-
-    async def close(self) -> None:
-        await self.index.close()
-        await self.api.close()
-        with contextlib.suppress(httpx.HTTPError):
-            await self.call("DELETE", f"/{self.access.prefix}-*")
 
 
 @pytest.fixture
@@ -112,18 +59,11 @@ async def fragile_world(database: Database, fragile: OpenSearchServer) -> AsyncI
     await made.close()
 
 
-async def written(world: World, *texts: str) -> UUID:
-    """A document that only the index has not got yet."""
-    job = await world.upload(*texts)
-    await world.embed()
-    return job
-
-
 async def test_a_document_is_completed_once_it_can_be_found(world: ClusterWorld) -> None:
     async with world.following() as follower:
         job = await world.upload("apples and pears", "plums")
         await world.embed(1)
-        await until(lambda: _finds(world, "apple plum", 1))
+        await until(lambda: finds(world, "apple plum", 1))
         assert await world.status(job) == "embedding"
         await world.embed()
         await world.completed(job)
@@ -132,10 +72,6 @@ async def test_a_document_is_completed_once_it_can_be_found(world: ClusterWorld)
         await world.delete(job)
         await world.caught_up()
         assert await world.found("apple") == 0
-
-
-async def _finds(world: World, word: str, count: int) -> bool:
-    return await world.found(word) == count
 
 
 async def test_what_changed_while_nobody_followed_is_noticed(world: ClusterWorld) -> None:
@@ -217,7 +153,7 @@ async def test_an_index_that_was_deleted_is_built_again(world: ClusterWorld) -> 
         for _ in range(2):
             await world.call("DELETE", f"/{await world.serving()}")
             assert await world.unavailable()
-            await until(lambda: _finds(world, "apples", 50))  # nobody has to write for that
+            await until(lambda: finds(world, "apples", 50))  # nobody has to write for that
         await world.call("DELETE", f"/{await world.serving()}")
         new = await written(world, "pears")
         await world.completed(new)
@@ -246,7 +182,7 @@ async def test_a_question_is_never_answered_from_a_part(world: ClusterWorld) -> 
             await world.call("DELETE", f"/{name}")
             # What a foreign writer makes of it: the same name, a mapping of its own.
             await world.call("PUT", f"/{random.choice([name, world.api._names.alias])}/_doc/1", {"text": "apples"})
-            await until(lambda: _finds(world, "apples", 400))
+            await until(lambda: finds(world, "apples", 400))
         done = True
         assert await asking == {-1, 400}
 
@@ -398,77 +334,3 @@ async def _asked(followers: Followers, rebuilt: int) -> bool:
     async with followers._db.connection() as conn:
         row = await (await conn.execute("SELECT asked, rebuilt FROM followers")).fetchone()
     return row is not None and row["asked"] == row["rebuilt"] == rebuilt
-
-
-async def test_a_second_index_worker_takes_over_from_a_killed_one(
-    database: Database, database_url: str, opensearch: OpenSearchServer, tmp_path: Path
-) -> None:
-    """Real processes, the role ``index``. The second one is not killed but frozen, and wakes up too late."""
-    card = artifact.read()
-    world = ClusterWorld(database, opensearch, card.dim, card.fingerprint)
-    await world.activate()
-    async with contextlib.AsyncExitStack() as stack:
-        workers = [await stack.enter_async_context(serving_index(world, database_url, tmp_path, n)) for n in range(2)]
-        await world.completed(await written(world, *(f"apples {n}" for n in range(20))))
-        followers = Followers(database)
-        leader = await leading(followers)
-        job = await written(world, *(f"pears {n}" for n in range(500)))
-        workers[leader].kill()
-        await world.completed(job)
-        await until(lambda: _leads(followers, 1 - leader))
-        await workers[leader].wait()
-        workers[leader] = await stack.enter_async_context(serving_index(world, database_url, tmp_path, leader))
-        frozen = workers[1 - leader]
-        frozen.send_signal(signal.SIGSTOP)
-        try:
-            late = await written(world, *(f"pears {n}" for n in range(500, 1000)))
-            await world.completed(late)
-            await world.delete(job)
-            await until(lambda: _finds(world, "pears", 500))
-        finally:
-            frozen.send_signal(signal.SIGCONT)
-        await world.completed(await written(world, "figs"))
-        await until(lambda: _leads(followers, leader))
-        assert await world.found("pears") == 500 and await world.found("apples") == 20
-    await world.close()
-
-
-async def leading(followers: Followers) -> int:
-    """The number of the index worker that leads, once one has said so."""
-    await until(lambda: _heard(followers))
-    return int((await followers.state()).worker_id.removeprefix("index-"))
-
-
-async def _heard(followers: Followers) -> bool:
-    return (await followers.state()).silent_seconds is not None
-
-
-async def _leads(followers: Followers, number: int) -> bool:
-    state = await followers.state()
-    return state.worker_id == f"index-{number}" and (state.silent_seconds or 0) < 3
-
-
-@asynccontextmanager
-async def serving_index(
-    world: ClusterWorld, database_url: str, folder: Path, number: int
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process of the role ``index``."""
-    settings = {
-        "DATADISTILLER_DATABASE_URL": database_url,
-        "DATADISTILLER_INDEX_URL": f"opensearch://{world.server.url.split('://')[1]}/{world.access.prefix}",
-        "DATADISTILLER_OPENSEARCH_REPLICAS": "0",
-        "DATADISTILLER_DATA_DIR": str(folder),
-        "WORKER_ID": f"index-{number}",
-        "PYTHONPATH": "src",
-    }
-    command = (sys.executable, "-m", "datadistiller", "serve", "--roles", "index")
-    with (folder / f"index-{number}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(*command, env=os.environ | settings, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            assert await process.wait() in (0, -signal.SIGTERM), "it stops when told to, be it while it starts"
-        lines = (folder / f"index-{number}.log").read_text().splitlines()
-        assert all(json.loads(line)["level"] != "error" for line in lines)

@@ -53,7 +53,7 @@ async def nodes() -> AsyncIterator[list[OpenSearchServer]]:
 
 async def test_every_copy_shows_what_is_completed(database: Database, nodes: list[OpenSearchServer]) -> None:
     access = Access([node.url for node in nodes], f"test-{uuid4().hex[:8]}")
-    shape = Shape(shards=2, replicas=1, refresh_ms=500)  # slow: a copy that is not waited for would be caught
+    shape = Shape(shards=2, replicas=1)
     world = World(database, lambda: OpenSearchIndex(access, Content("test", DIM, "me"), shape))
     alias = f"{access.prefix}-*"
     async with world.following():

@@ -114,6 +114,10 @@ class TestPage:
         with pytest.raises(errors.ParserCrashed):
             await parse(plan(tmp_path, *[["segfault"]] * (MAX_FAILED_PAGES + 1), SAY[6]))
 
+    async def test_too_many_bad_pages_leave_what_was_read(self, tmp_path: Path, parse: Parse) -> None:
+        document = await parse(plan(tmp_path, SAY[0], *[["segfault"]] * (MAX_FAILED_PAGES + 1), SAY[6], SAY[7]))
+        assert texts(document) == ["text 0"] + ["parser_crashed"] * (MAX_FAILED_PAGES + 3)
+
     async def test_killed_from_outside(self, tmp_path: Path, parse: Parse) -> None:
         document = await parse(plan(tmp_path, SAY[0], ["once", ["kill"]], SAY[2]))
         assert texts(document) == ["text 0", "once done", "text 2"]
@@ -146,7 +150,25 @@ class TestDocument:
 
     async def test_total_time(self, tmp_path: Path, parse: Parse) -> None:
         with pytest.raises(errors.ParserTimedOut, match="document"):
-            await parse(plan(tmp_path, *[["wait", 0.3]] * 50), parse_seconds=1.5)
+            await parse(plan(tmp_path, ["hang"], SAY[1]), parse_seconds=1.5)
+
+    async def test_total_time_leaves_what_was_read(self, tmp_path: Path) -> None:
+        """A long scan gets more time for each page that was recognised, as long as there is any."""
+        path = plan(tmp_path, *[["scan", 0.5]] * 8)
+        long, short = [texts(await self._warm(path, seconds)) for seconds in (60, 0)]
+        assert long == ["scan done"] * 8
+        assert len(short) == 8 and set(short) == {"scan done", "parser_timeout"}
+        assert short == sorted(short, reverse=True)
+
+    async def _warm(self, path: Path, ocr_seconds: float) -> model.ParsedDocument:
+        """Read in three seconds and what is added to them, by a process whose start does not count."""
+        sandbox = Sandbox(Limits(parse_seconds=3, ocr_seconds=ocr_seconds), concurrency=1, command=HOSTILE)
+        try:
+            await sandbox.start()
+            await sandbox._idle[0].ready()
+            return await sandbox.parse(path, "text/plain")
+        finally:
+            await sandbox.close()
 
     async def test_pages(self, tmp_path: Path, parse: Parse) -> None:
         with pytest.raises(errors.LimitExceeded, match="MAX_PAGES"):

@@ -1,5 +1,5 @@
 // Compares each set of kernels with the plain loops, one kernel at a time and to the last bit, then encodes from many
-// threads. Compiled with the sanitizers by test_embedding_sanitized.py; argument: a small weights file.
+// threads. Compiled with the sanitizers by test_embedding_sanitized.py; arguments: small weights files.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -99,10 +99,10 @@ void compare_attention(const dd::Kernels& plain, const dd::Kernels& fast, Random
     const size_t dim = 2 * head, pitch = dd::rounded_up(tokens, dd::TILE_OUTPUTS), tile = dd::TILE_TOKENS;
     std::vector<uint8_t> queries((pitch + tile) * head), chances(tile * pitch);
     std::vector<int8_t> keys(pitch * head), values(pitch * head);
-    std::vector<float> query_scales(pitch + tile), key_scales(pitch), masks(pitch), value_scales(head), weights(pitch);
-    std::vector<int32_t> key_sums(pitch), scores(tile * pitch);
+    std::vector<float> query_scales(pitch + tile), key_scales(pitch), masks(pitch), value_scales(head), scores(tile * pitch);
+    std::vector<int32_t> key_sums(pitch);
     const dd::AttentionRoom room{pitch, queries.data(), query_scales.data(), keys.data(), key_scales.data(), masks.data(),
-                                 key_sums.data(), values.data(), value_scales.data(), scores.data(), weights.data(), chances.data()};
+                                 key_sums.data(), values.data(), value_scales.data(), scores.data(), chances.data()};
     std::vector<float> a = random.reals(tokens * 3 * dim, 2), b = a;
     for (size_t first = 0; first < dim; first += head) {
         plain.attend(a.data() + first, tokens, dim, head, room);
@@ -126,14 +126,14 @@ void compare(const dd::Kernels& fast) {
 // Texts of many lengths, encoded by several callers with several threads each, and again with a stop.
 void encode(const std::string& path, const char* kernels) {
     const dd::Encoder encoder(path, kernels);
-    const size_t dim = encoder.shape().dim;
-    std::vector<int32_t> ids, lengths;
+    std::vector<int32_t> ids, lengths, firsts;
     Random random;
     for (int32_t n = 0; n < 60; n++) lengths.push_back(1 + static_cast<int32_t>(random.next() % encoder.shape().positions));
     for (const int32_t length : lengths)
         for (int32_t n = 0; n < length; n++) ids.push_back(static_cast<int32_t>(random.next() % encoder.shape().vocabulary));
-    const dd::Texts texts{ids.data(), lengths.data(), lengths.size()};
-    std::vector<float> expected(lengths.size() * dim);
+    for (const int32_t length : lengths) firsts.push_back(1 + static_cast<int32_t>(random.next() % static_cast<uint32_t>(length)));
+    const dd::Texts texts{ids.data(), lengths.data(), lengths.size(), encoder.shape().scores() ? firsts.data() : nullptr};
+    std::vector<float> expected(lengths.size() * encoder.shape().results());
     encoder.encode(texts, expected.data(), 1, nullptr);
     std::vector<std::thread> callers;
     for (int caller = 0; caller < 3; caller++)
@@ -161,10 +161,10 @@ void encode(const std::string& path, const char* kernels) {
 
 int main(int, char** words) {
     int compared = 0;
-    for (const char* name : {"avx2", "avx-vnni", "avx512-vnni"})
+    for (const char* name : {"avx2", "avx-vnni", "avx512-vnni", "neon-dot"})
         if (const dd::Kernels* kernels = dd::kernels_named(name)) {
             compare(*kernels);
-            encode(words[1], name);
+            for (char** model = words + 1; *model; model++) encode(*model, name);
             compared++;
         }
 #if defined(DOT)

@@ -200,7 +200,9 @@ def test_job_ids_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch
 def test_a_failed_job_shows_why_and_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     error = {"code": "no_text", "message": "The document holds no text.", "hint": "Run OCR."}
     known = {"collection": "reports", "progress": 100, "total_chunks": None, "failed_pages": [], "attempt": 1}
-    known |= dict.fromkeys(("page_count", "processed_chunks", "failed_chunks", "finished_at", "created_at"))
+    known |= dict.fromkeys(
+        ("version", "next_version", "page_count", "processed_chunks", "failed_chunks", "finished_at", "created_at")
+    )
     failed = {"job_id": "1", "filename": "scan.pdf", "media_type": "x/y", "status": "failed", "error": error, **known}
     done = {**failed, "job_id": "2", "status": "completed", "error": None, "total_chunks": 7}
     monkeypatch.setattr(client.Client, "get", lambda *_, **__: {"jobs": [failed, done], "next_cursor": None})
@@ -213,6 +215,44 @@ def test_a_failed_job_shows_why_and_no_progress(monkeypatch: pytest.MonkeyPatch)
     assert shown.exit_code == 1
     assert "The document holds no text. Run OCR." in shown.stdout
     assert "None" not in shown.stdout and "%" not in shown.stdout
+
+
+def test_a_report_shows_warnings_stages_and_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = {"code": "encoding_guessed", "message": "It was read as windows-1251.", "hint": "Save it as UTF-8."}
+    reading = {"attempt": 2, "parser": "text", "encoding": "windows-1251", "pages": 1, "pages_failed": 0}
+    steps = [
+        {"status": "pending", "at": "2026-11-24T09:14:00.1Z", "code": None},
+        {"status": "failed", "at": "2026-11-24T09:15:00.1Z", "code": "damaged"},
+    ]
+    report = {
+        "job_id": "1", "filename": "a.txt", "version": 1, "status": "completed", "error": None, "failed_pages": [],
+        "reading": {**reading, "warnings": [warning]}, "stages": [{"stage": "parse", "seconds": 1.5, "bytes": 2000}],
+        "vectors": {"computed": 3, "found": 4}, "attempts": [{"number": 1, "steps": steps}],
+    }  # fmt: skip
+    asked: list[str] = []
+    monkeypatch.setattr(client.Client, "get", lambda _, path, **__: asked.append(path) or report)
+    shown = " ".join(printed("status", str(uuid.UUID(int=1)), "--report").split())
+    assert asked == [f"/api/v2/documents/{uuid.UUID(int=1)}/report"]
+    for words in ("It was read as windows-1251. Save it as UTF-8.", "parse 1.500 s, 2 kB",
+                  "3 computed, 4 found again",
+                  "attempt 1 pending 09:14:00, failed 09:15:00 (damaged)", "encoding windows-1251"):  # fmt: skip
+        assert words in shown
+    assert "pages_failed" not in shown
+
+
+def test_an_answer_names_the_place_of_each_citation_and_where_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = "/api/v2/documents/1/pages/7"
+    base = {"text": "Costs rose.", "start": 3, "end": 14}
+    seen = {**base, "number": 1, "filename": "a.pdf", "place": "page iv", "page_url": page, "image_url": f"{page}.png"}
+    unseen = {**base, "number": 2, "filename": "b.txt", "place": "", "page_url": page, "image_url": None}
+    answer = {"answer": "Costs rose. [1]", "answered": True, "sentences": [], "took_ms": 1, "citations": [seen, unseen]}
+    monkeypatch.setattr(client.Client, "post", lambda *_: answer)
+    lines = printed("ask", "why?").splitlines()
+    assert "[1] a.pdf, page iv, characters 3-14" in lines
+    assert "[2] b.txt, characters 3-14" in lines
+    shown = json.loads(printed("ask", "why?", "--json", "--url", "http://far.example:8000"))["citations"]
+    assert [cited["image_url"] for cited in shown] == [f"http://far.example:8000{page}.png", None]
+    assert {cited["page_url"] for cited in shown} == {f"http://far.example:8000{page}"}
 
 
 @pytest.mark.parametrize("command", ["status", "cancel", "retry", "delete"])

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from datadistiller.cli import client, ingest
+from datadistiller.cli.records import Records
 
 
 class Server:
@@ -17,6 +18,7 @@ class Server:
 
     def __init__(self, pace: int) -> None:
         self.jobs: dict[str, str] = {}
+        self.bytes: dict[str, bytes] = {}
         self.asked: list[list[str]] = []
         self._pace = pace
         self._numbers = itertools.count(1)
@@ -27,10 +29,13 @@ class Server:
             return self._answer(request)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
-            job = f"job-{next(self._numbers):04}"
-            self.jobs[job] = "pending"
-            return httpx.Response(202, json={"job_id": job, "status": "pending", "duplicate": False})
+        job = request.url.path.rpartition("/")[2]
+        if request.method == "DELETE":
+            self.jobs.pop(job)
+            self.bytes.pop(job)
+            return httpx.Response(204)
+        if request.method in ("POST", "PUT"):
+            return self._take(request.method, job, request.read())
         assert request.url.path == "/api/v2/documents", "one document at a time is asked about"
         asked = request.url.params.get_list("job_id")
         self.asked.append(asked)
@@ -38,8 +43,29 @@ class Server:
             self.jobs[job] = "completed"
         return httpx.Response(200, json={"jobs": [self._state(job) for job in asked if job in self.jobs]})
 
+    def _take(self, method: str, job: str, body: bytes) -> httpx.Response:
+        content = body.split(b"\r\n\r\n")[-1].split(b"\r\n")[0]  # the file is the form's last part
+        known = next((j for j, b in self.bytes.items() if b == content), None)
+        if method == "PUT" and job not in self.jobs:
+            problem = {"code": "job_not_found", "detail": "There is none.", "hint": "Look."}
+            return httpx.Response(404, json=problem)
+        duplicate = known is not None if method == "POST" else known == job
+        if method == "POST":
+            job = known or f"job-{next(self._numbers):04}"
+        if not duplicate:
+            self.jobs[job], self.bytes[job] = "pending", content
+        return httpx.Response(202, json={"job_id": job, "status": "pending", "duplicate": duplicate})
+
     def _state(self, job: str) -> dict[str, object]:
         return {"job_id": job, "status": self.jobs[job], "progress": 7, "processed_chunks": 3, "error": None}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where records are kept."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
 
 
 def connected(server: Server) -> client.Client:
@@ -57,7 +83,7 @@ def files(tmp_path: Path) -> list[Path]:
 def test_many_documents_cost_few_requests(files: list[Path]) -> None:
     server = Server(pace=10_000)
     with connected(server) as http:
-        uploads = ingest.take_in(http, files, "c", quiet=True)
+        uploads = ingest.take_in(http, files, "c", Records(http.url, "c"), quiet=True)
     assert [upload.status for upload in uploads] == ["completed"] * 250
     assert max(len(asked) for asked in server.asked) <= ingest.BATCH
     asked = list(itertools.chain.from_iterable(server.asked))
@@ -150,3 +176,66 @@ def test_a_document_deleted_meanwhile_is_not_waited_for() -> None:
     with connected(server) as http:
         ingest.refresh(http, uploads)
     assert uploads[0].finished and "deleted" in uploads[0].refused
+
+
+def ingested(server: Server, *paths: Path) -> list[str]:
+    """The documents that the files are now; each time anew from what is recorded, as another run does."""
+    with connected(server) as http:
+        uploads = ingest.take_in(http, list(paths), "c", Records(http.url, "c"), quiet=True)
+    return [upload.job_id for upload in uploads]
+
+
+def test_a_changed_file_is_a_version_of_its_document(tmp_path: Path) -> None:
+    server, path = Server(pace=9), tmp_path / "a.txt"
+    path.write_text("one")
+    [job] = ingested(server, path)
+    path.write_text("two")
+    assert ingested(server, path) == [job]
+    assert server.bytes == {job: b"two"}
+    server.jobs.clear()  # deleted by somebody
+    server.bytes.clear()
+    path.write_text("three")
+    assert ingested(server, path) != [job]
+
+
+def test_a_document_of_two_files_is_not_changed_with_one(tmp_path: Path) -> None:
+    server, first, second = Server(pace=9), tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("same")
+    second.write_text("same")
+    [job] = ingested(server, first)
+    assert ingested(server, second) == [job]
+    first.write_text("other")
+    [other] = ingested(server, first)
+    assert server.bytes == {job: b"same", other: b"other"}
+    second.write_text("changed")  # now it has the document alone
+    assert ingested(server, second) == [job]
+    assert server.bytes == {job: b"changed", other: b"other"}
+
+
+def test_a_document_that_was_there_before_is_not_changed(tmp_path: Path) -> None:
+    server, path = Server(pace=9), tmp_path / "a.txt"
+    server.jobs["theirs"], server.bytes["theirs"] = "completed", b"same"
+    path.write_text("same")
+    assert ingested(server, path) == ["theirs"]
+    path.write_text("mine")
+    assert ingested(server, path) != ["theirs"]
+    assert server.bytes["theirs"] == b"same"
+
+
+def test_what_is_removed_from_a_folder_is_deleted_if_asked_for(tmp_path: Path) -> None:
+    server, folder = Server(pace=9), tmp_path / "folder"
+    folder.mkdir()
+    paths = [folder / f"{n}.txt" for n in range(3)]
+    for path in paths:
+        path.write_text(path.name)
+    jobs = ingested(server, *paths)
+    with connected(server) as http:
+        for delete in (False, True):
+            paths[0].unlink(missing_ok=True)
+            watch = ingest.Watch(http, [folder], "c", Records(http.url, "c"), delete=delete, as_json=True)
+            watch.look({path: ingest.stamp(path) for path in paths[1:]})
+            assert (jobs[0] in server.jobs) is not delete
+        for path in paths[1:]:
+            path.unlink()
+        watch.look({})  # an empty folder may be a disk that is away
+    assert set(jobs[1:]) == set(server.jobs)

@@ -33,7 +33,7 @@ class Jobs:
     found: bool = True
     written: list[tuple[str, int, int | None]] = field(default_factory=list)
 
-    async def get(self, job_id: uuid.UUID) -> model.Job:
+    async def to_read(self, job_id: uuid.UUID) -> model.Job:
         if not self.found:
             raise errors.JobNotFound
         return JOB
@@ -65,6 +65,7 @@ class Parser:
 
     pages: tuple[model.Page, ...] = (model.Page(1, "Ducks."), DAMAGED, model.Page(3, "Geese."))
     error: Exception | None = None
+    warnings: tuple[model.Problem, ...] = ()
 
     async def parse(
         self,
@@ -79,7 +80,7 @@ class Parser:
             await on_page(page.number, len(self.pages))
         if self.error:
             raise self.error
-        return model.ParsedDocument(self.pages, "Of Ducks", "test", media_type)
+        return model.ParsedDocument(self.pages, "Of Ducks", "test", media_type, self.warnings)
 
 
 class Chunker:
@@ -175,6 +176,14 @@ async def test_no_text() -> None:
     outcome = await run(Jobs(), Parser((model.Page(1, ""),)))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, errors.NoText)
+
+
+async def test_no_text_as_the_parser_explains_it() -> None:
+    warning = errors.NoText("1 page is a picture.", hint="Install it.").problem()
+    outcome = await run(Jobs(), Parser((model.Page(1, ""),), warnings=(warning,)))
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.NoText)
+    assert (outcome.error.message, outcome.error.hint) == ("1 page is a picture.", "Install it.")
 
 
 async def test_no_text_because_pages_failed() -> None:

@@ -97,7 +97,7 @@ def test_content_and_name(data: bytes, name: str, media_type: str) -> None:
 @pytest.mark.parametrize(
     ("data", "name", "what"),
     [
-        (b"\x89PNG\r\n\x1a\n", "a.txt", "PNG"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a.txt", "JPEG 2000"),
         (files.OLE + bytes(600), "a.bin", "97-2003"),
         (bytes(5000), "a.txt", "zero bytes"),
         (bytes(range(256)) * 20, "a.txt", "unknown binary"),

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from datadistiller import errors
+from datadistiller import errors, model
 from datadistiller.embedding.onnx import OnnxEmbedder
 from datadistiller.indexing import Entry
 from datadistiller.indexing.local import LocalIndex
 from datadistiller.model import Mode
 from datadistiller.query import answer, citations, search
+from datadistiller.query.rerank import Rerank
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
+from datadistiller.store.pages import Pages
 
 LIGHTHOUSE = "The lighthouse of Kermorvan was built in 1849. It stands on a rock above the sea."
 BAKERY = "The bakery on the market square opens at six. Its rye bread is baked over a wood fire."
@@ -139,6 +144,56 @@ async def test_chunks_that_may_not_be_shown_never_crowd_out_others(world: World)
     assert [p.job_id for p in found.passages] == [wanted]
 
 
+class Switching(Chunks):
+    """Calls ``switch`` before one of its looks at passages."""
+
+    def __init__(self, database: Database, look: int, switch: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(database)
+        self.looks, self.look, self.switch = 0, look, switch
+
+    async def passages(self, chunk_nos: Sequence[int], located: int | None = None) -> list[model.Passage]:
+        self.looks += 1
+        if self.looks == self.look:
+            await self.switch()
+        return await super().passages(chunk_nos, located)
+
+
+@pytest.mark.parametrize("purged", [True, False])
+@pytest.mark.parametrize("look", [1, 2])
+async def test_a_switch_between_two_looks_shows_one_version(world: World, look: int, purged: bool) -> None:
+    """Every other chunk is of the new version; twenty-five are more than one look asks for."""
+    job_id = await world.add(LIGHTHOUSE, chunks=50)
+    other = "UPDATE document_chunks SET version = 2 WHERE job_id = %s AND ordinal %% 2 = 1"
+    purge = "DELETE FROM document_chunks WHERE job_id = %s AND version = 1"
+
+    async def switch() -> None:
+        async with world.database.transaction() as conn:
+            await conn.execute("UPDATE document_jobs SET version = 2 WHERE job_id = %s", (job_id,))
+            await conn.execute("UPDATE document_pages SET version = 2 WHERE job_id = %s", (job_id,))
+            if purged:
+                await conn.execute(purge.encode(), (job_id,))
+
+    async with world.database.transaction() as conn:
+        await conn.execute(other.encode(), (job_id,))
+    chunks = Switching(world.database, look, switch)
+    found = await search.Search(world.index, chunks, world.embedder).search("lighthouse of Kermorvan", 20)
+    assert len(found.passages) == 20
+    assert chunks.looks >= look
+    assert len({passage.version for passage in found.passages}) == 1
+
+
+async def test_a_version_that_the_index_did_not_have_yet_is_looked_for_again(world: World) -> None:
+    job_id = await world.add(LIGHTHOUSE)
+
+    async def switch() -> None:
+        async with world.database.transaction() as conn:
+            await conn.execute("DELETE FROM document_chunks WHERE job_id = %s", (job_id,))
+        await world.add(LIGHTHOUSE.replace("1849", "1850"))
+
+    found = await search.Search(world.index, Switching(world.database, 1, switch), world.embedder).search("lighthouse")
+    assert ["1850" in passage.text for passage in found.passages] == [True]
+
+
 async def test_an_answer_quotes_the_documents_exactly(world: World) -> None:
     job_id = await world.add(LIGHTHOUSE)
     await world.add(BAKERY)
@@ -149,9 +204,9 @@ async def test_an_answer_quotes_the_documents_exactly(world: World) -> None:
     assert said.citations[0].job_id == job_id
     assert "answer" in said.timings_ms
     assert said.took_ms > 0
-    chunks = Chunks(world.database)
+    pages = Pages(world.database)
     for place, of in [(s, said.citations[s.citation - 1]) for s in said.sentences] + [(c, c) for c in said.citations]:
-        assert citations.is_true(place, (await chunks.page(of.job_id, place.page)).text)
+        assert citations.is_true(place, (await pages.get(of.job_id, place.page)).text)
 
 
 async def test_what_the_documents_do_not_answer_is_said_plainly(world: World) -> None:
@@ -164,6 +219,51 @@ async def test_what_the_documents_do_not_answer_is_said_plainly(world: World) ->
 async def test_an_empty_index_answers_nothing(world: World) -> None:
     said = await world.ask.ask("Anything?")
     assert (said.answered, said.text, list(said.citations)) == (False, answer.NOTHING, [])
+
+
+class ByLength:
+    """A ``Reranker`` that everybody can foresee: the shorter, the better."""
+
+    name = engine = "by length"
+
+    def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([-len(text) for text in texts], np.float32)
+
+
+async def test_passages_are_scored_anew_before_the_answer_is_chosen(world: World) -> None:
+    nothing = await answer.Ask(world.search, Rerank(ByLength(), 3)).ask("Anything?")
+    assert (nothing.answered, list(nothing.citations)) == (False, [])
+    for text in (LIGHTHOUSE, BAKERY, BRIDGE):
+        await world.add(text)
+    question = "When was the lighthouse built?"
+    plain = await world.ask.ask(question, top_k=2)
+    assert plain.scored_by == "search" and plain.citations[0].text == LIGHTHOUSE and "rerank" not in plain.timings_ms
+    said = await answer.Ask(world.search, Rerank(ByLength(), 3)).ask(question, top_k=2)
+    assert [passage.text for passage in said.citations] == sorted((LIGHTHOUSE, BAKERY, BRIDGE), key=len)[:2]
+    assert said.scored_by == "by length" and said.timings_ms["rerank"] >= 0
+    assert all(0 <= passage.score <= 1 for passage in said.citations)
+    assert all(sentence.citation in (1, 2) for sentence in said.sentences)
+    some = await answer.Ask(world.search, Rerank(ByLength(), 1)).ask(question, top_k=3)
+    assert len(some.citations) == 3  # as many as are asked for, and all of them scored
+    assert [passage.text for passage in some.citations] == sorted((LIGHTHOUSE, BAKERY, BRIDGE), key=len)
+
+
+async def test_questions_take_turns_at_being_scored(world: World) -> None:
+    await world.add(LIGHTHOUSE)
+    at_once = 0
+
+    class Alone(ByLength):
+        def score(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+            nonlocal at_once
+            at_once += 1
+            time.sleep(0.02)  # room for another one to come in
+            assert at_once == 1
+            at_once -= 1
+            return super().score(question, texts)
+
+    ask = answer.Ask(world.search, Rerank(Alone(), 3))
+    answers = await asyncio.gather(*(ask.ask("When was the lighthouse built?") for _ in range(5)))
+    assert all(said.answered for said in answers)
 
 
 async def test_passages_alone_make_no_answer(world: World) -> None:

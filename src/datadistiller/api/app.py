@@ -16,6 +16,7 @@ import datadistiller
 from datadistiller import errors, settings, wiring
 from datadistiller.api import (
     access,
+    answers,
     children,
     dead_letters,
     doctor,
@@ -26,17 +27,36 @@ from datadistiller.api import (
     keys,
     metrics,
     middleware,
+    pages,
     problems,
     query,
+    report,
     schemas,
     status,
     upload,
+    versions,
 )
 from datadistiller.api.admission import Admission, Limits
 
 DESCRIPTION = "Drop documents in, ask questions, get answers with exact citations. Errors are problem+json (RFC 9457)."
 #: Events before status, status before documents: the first route that fits is taken.
-RESOURCES = (upload, events, status, documents, children, query, dead_letters, doctor, index, keys, health, metrics)
+RESOURCES = (
+    upload,
+    events,
+    status,
+    pages,
+    documents,
+    children,
+    versions,
+    report,
+    query,
+    dead_letters,
+    doctor,
+    index,
+    keys,
+    health,
+    metrics,
+)
 REF = "#/components/schemas/{model}"
 
 
@@ -93,10 +113,12 @@ def _schema(app: FastAPI, values: settings.Settings) -> dict[str, Any]:
         components.pop(unused, None)
     components["Problem"] = schemas.Problem.model_json_schema(mode="serialization", ref_template=REF)
     components["UploadForm"] = schemas.UploadForm.model_json_schema(ref_template=REF)
+    components["VersionForm"] = versions.VersionForm.model_json_schema(ref_template=REF)
+    components["VersionForm"]["required"] = ["file"]
     _secure(schema, values)
     question = components["QueryRequest"]["properties"]
     longest = values.max_question_chars
-    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": schemas.QUESTION_PATTERN}
+    question["question"] |= {"minLength": 1, "maxLength": longest, "pattern": answers.QUESTION_PATTERN}
     question["top_k"]["maximum"] = values.max_top_k
     return schema
 

@@ -1,4 +1,4 @@
-"""The documents: list, content, pages, cancel, retry, delete."""
+"""The documents: list, content, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
 from datadistiller import errors, model, wiring
@@ -62,7 +62,9 @@ async def list_documents(
         206: {"description": "The range asked for.", "content": BINARY},
         304: {"description": "Unchanged since If-None-Match."},
         307: {"description": "The bytes are at Location, for a short time, without a key."},
-        **problems.documented(errors.JobNotFound, errors.RangeNotSatisfiable, errors.ObjectMissing),
+        **problems.documented(
+            errors.JobNotFound, errors.VersionNotFound, errors.RangeNotSatisfiable, errors.ObjectMissing
+        ),
     },
 )
 async def get_content(
@@ -74,9 +76,10 @@ async def get_content(
     ] = None,
     if_range: Annotated[str | None, Header(description="The range is given only if the ETag is still this.")] = None,
     if_none_match: Annotated[str | None, Header(description="ETag of a copy the client has.")] = None,
+    version: Annotated[int | None, Query(ge=1, description="Of this version; if not, of the one queries find.")] = None,
 ) -> Response:
     """Always as an attachment, never to be shown by a browser as a page of this server."""
-    job = await parts.jobs.get(job_id)
+    job = _version(await parts.jobs.get(job_id), version)
     etag = f'"{job.sha256}"'
     headers = {**SAFE_HEADERS, "ETag": etag, "Content-Disposition": disposition(job.filename)}
     if if_none_match is not None and etag in if_none_match:
@@ -101,27 +104,21 @@ async def get_content(
     return StreamingResponse(body, 206 if wanted else 200, headers, media_type=job.media_type)
 
 
-async def _link(parts: wiring.ApiParts, job: model.Job) -> str | None:
+def _version(job: model.Job, number: int | None) -> model.Job | model.NextVersion:
+    """Raises VersionNotFound."""
+    if number in (None, job.version):
+        return job
+    if job.next is not None and job.next.version == number:
+        return job.next
+    raise errors.VersionNotFound(f"Document {job.job_id} has no version {number}, or not any more.")
+
+
+async def _link(parts: wiring.ApiParts, job: model.Job | model.NextVersion) -> str | None:
     """Where the client may fetch the bytes from the store itself; None if they go through here."""
     seconds = parts.settings.presigned_seconds
     if not seconds:
         return None
     return await parts.objects.link(job.object_key, seconds, job.media_type, disposition(job.filename))
-
-
-@router.get(
-    "/{job_id}/pages/{page}",
-    operation_id="get_page",
-    summary="The parsed text of a page",
-    responses=problems.documented(errors.JobNotFound, errors.PageNotFound),
-)
-async def get_page(
-    job_id: JobId, page: Annotated[int, Path(ge=1, le=1_000_000, description="From 1.")], parts: Parts
-) -> schemas.Page:
-    """Citations point into this text: `text[start:end]`, in Unicode code points."""
-    await parts.jobs.get(job_id)
-    found = await parts.chunks.page(job_id, page)
-    return schemas.Page(job_id=job_id, page=found.number, label=found.label, text=found.text)
 
 
 @router.post(

@@ -37,7 +37,7 @@ async def get_health(parts: Parts, response: Response) -> schemas.Health:
         _objects(parts), _queue(parts), _database(parts), _index(parts)
     )
     components = {"database": database, "objects": objects, "index": index, "workers": working, "queue": queue}
-    engine = schemas.EmbeddingComponent(status="up", detail="", engine=parts.embedder.engine)
+    rerank = parts.ask.rerank
     down = [name for name, component in components.items() if component is not None and component.status == "down"]
     if down:
         response.status_code = 503
@@ -47,10 +47,15 @@ async def get_health(parts: Parts, response: Response) -> schemas.Health:
             "status": "unhealthy" if down else "healthy",
             "version": datadistiller.__version__,
             "down": down,
-            "embedding": engine,
+            "embedding": _engine(parts.embedder.engine),
+            "reranking": _engine(rerank.reranker.engine) if rerank else None,
         }
         | components
     )
+
+
+def _engine(name: str) -> schemas.EngineComponent:
+    return schemas.EngineComponent(status="up", detail="", engine=name)
 
 
 @router.head("/livez", include_in_schema=False)

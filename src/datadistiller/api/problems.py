@@ -21,6 +21,9 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[errors.DataDistillerError], int] = {
     errors.JobNotFound: 404,
     errors.PageNotFound: 404,
+    errors.VersionNotFound: 404,
+    errors.VersionChanged: 412,
+    errors.NoPicture: 404,
     errors.DeadLetterNotFound: 404,
     errors.FileEmpty: 400,
     errors.FileTooLarge: 413,

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from datadistiller import errors, settings
-from datadistiller.api import checks, problems, schemas, sse
+from datadistiller.api import answers, checks, problems, sse
 from datadistiller.api.body import BoundedRoute
 from datadistiller.api.parts import Parts
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/v2", tags=["query"], route_class=BoundedRoute)
     "/query",
     operation_id="query",
     summary="Ask a question",
-    response_model=schemas.QueryAnswer,
+    response_model=answers.QueryAnswer,
     responses={
         200: {
             "description": "The answer; with `Accept: text/event-stream` as events: `citations`, a `sentence` each, "
@@ -34,18 +34,18 @@ router = APIRouter(prefix="/api/v2", tags=["query"], route_class=BoundedRoute)
     },
 )
 async def query(
-    body: schemas.QueryRequest, parts: Parts, accept: Annotated[str, Header(include_in_schema=False)] = ""
-) -> schemas.QueryAnswer | Response:
+    body: answers.QueryRequest, parts: Parts, accept: Annotated[str, Header(include_in_schema=False)] = ""
+) -> answers.QueryAnswer | Response:
     """Finds the passages that match, and the sentences of them that answer. Every one names its exact place."""
     _check(body, parts.settings)
     begun = time.perf_counter()
     answer = await parts.ask.ask(body.question, body.top_k, body.mode, body.collection, body.filter, body.answer)
     parts.metrics.query_seconds.labels(mode=body.mode.value).observe(time.perf_counter() - begun)
-    shown = schemas.QueryAnswer.of(answer)
+    shown = answers.QueryAnswer.of(answer)
     return sse.stream(_events(shown)) if sse.MEDIA_TYPE in accept.lower() else shown
 
 
-def _check(body: schemas.QueryRequest, limits: settings.Settings) -> None:
+def _check(body: answers.QueryRequest, limits: settings.Settings) -> None:
     if not body.question.strip():
         raise errors.InvalidRequest(f"The question is empty; it needs 1 to {limits.max_question_chars} characters.")
     if len(body.question) > limits.max_question_chars:
@@ -58,7 +58,7 @@ def _check(body: schemas.QueryRequest, limits: settings.Settings) -> None:
     checks.storable(body.filter, "filter")
 
 
-async def _events(answer: schemas.QueryAnswer) -> AsyncIterator[bytes]:
+async def _events(answer: answers.QueryAnswer) -> AsyncIterator[bytes]:
     """Citations first: a reader can look at them while the sentences come."""
     yield sse.event("citations", json.dumps([c.model_dump(mode="json") for c in answer.citations]))
     for sentence in answer.sentences:

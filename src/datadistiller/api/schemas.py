@@ -10,12 +10,8 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadistiller import model
-from datadistiller.store import dead_letters, filters
+from datadistiller.store import dead_letters
 
-#: Something besides white space, and no NUL: PostgreSQL takes every other character.
-QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
-#: A field of metadata in a filter, as the schema has it: operators stand below fields only.
-FIELD_PATTERN = r"^([^$][\s\S]*)?$"
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
 COLLECTION_RULE = (
@@ -36,6 +32,11 @@ Cursor = Annotated[
 ]
 Collection = Annotated[str, Field(pattern=COLLECTION_PATTERN, description=COLLECTION_HELP, examples=["reports"])]
 Priority = Literal["interactive", "bulk"]
+Rect = Annotated[
+    tuple[float, float, float, float],
+    Field(description="Left, top, right, bottom, from the top left corner.", examples=[[72, 90.5, 341.2, 103]]),
+]
+UNIT = "As the page is shown, in points (1/72 inch; a picture in pixels);"
 
 
 class Body(BaseModel):
@@ -61,7 +62,9 @@ class JobError(Body):
 
     code: str = Field(examples=["no_text"])
     message: str = Field(examples=["The document holds no text."])
-    hint: str = Field(examples=["If it is a scan, run OCR on it first and upload the result."])
+    hint: str = Field(
+        examples=["If a person can read something on it, scan it again: larger, sharper, with more contrast."]
+    )
 
 
 class FailedPage(JobError):
@@ -134,6 +137,8 @@ class JobStatus(Body):
     page_count: int | None
     failed_pages: list[FailedPage]
     searchable: bool = Field(description="Queries can find it; stays true while it is retried.")
+    version: int = Field(description="The version that queries find; name, size and metadata are its own.", ge=1)
+    next_version: int | None = Field(description="A newer one that they do not find: on its way, or see `error`.")
     error: JobError | None
     parent: Parent | None = Field(description="The document it came in; null for an upload.")
     children: dict[model.Status, int] = Field(
@@ -150,6 +155,7 @@ class JobStatus(Body):
             **{name: getattr(job, name) for name in cls.model_fields if name in JOB_FIELDS},
             priority="bulk" if job.lane is model.Lane.BULK else "interactive",
             metadata=dict(job.metadata),
+            next_version=job.next.version if job.next else None,
             failed_pages=[FailedPage(**page) for page in job.failed_pages],
             error=JobError(**job.error.as_json()) if job.error else None,
             parent=Parent.of(job.parent),
@@ -159,7 +165,7 @@ class JobStatus(Body):
 
 #: What is shown as it is.
 JOB_FIELDS = frozenset(JobStatus.model_fields) - {
-    "priority", "metadata", "failed_pages", "error", "parent", "children",
+    "priority", "metadata", "failed_pages", "error", "next_version", "parent", "children",
 }  # fmt: skip
 
 
@@ -170,99 +176,39 @@ class JobList(Body):
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
 
 
+class PageLine(Body):
+    """A line of a page, or what a table has in one cell: the characters `[start, end)` and where they stand."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    rect: Rect
+
+
+class PageChunk(Body):
+    """A chunk on a page: the characters `[start, end)`."""
+
+    chunk_id: UUID
+    ordinal: int = Field(description="From 0 within the document.", ge=0)
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    status: model.ChunkStatus
+
+
 class Page(Body):
-    """The parsed text of one page; citations point into it."""
+    """The parsed text of one page; citations point into it: `text[start:end]`, in Unicode code points."""
 
     job_id: UUID
     page: int
     label: str = Field(description="What a person calls the page, if not its number.")
+    place: str = Field(description="The same in words; empty for a text without pages.", examples=["page iv"])
     text: str
-
-
-class QueryRequest(BaseModel):
-    """A question about the documents."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"question": "What did revenue grow by?", "top_k": 5}]},
-    )
-
-    question: str = Field(description="Plain words, in any language.")
-    top_k: int = Field(5, ge=1, description="How many passages.")
-    collection: Collection | None = None
-    filter: dict[str, Any] | None = Field(
-        None,
-        description="Only documents whose metadata fit: `{field: value}`, or "
-        "`{field: {$in|$ne|$gte|$lte|$gt|$lt: value}}`. A value also matches a list that has it.",
-        examples=[{"year": {"$gte": 2023}, "author": "Kim"}],
-        json_schema_extra={"propertyNames": {"pattern": FIELD_PATTERN}, "maxProperties": filters.MOST_FIELDS},
-    )
-    mode: model.Mode = Field(model.Mode.HYBRID, description="How chunks are matched.")
-    answer: bool = Field(True, description="False: passages only.")
-
-
-class Citation(Body):
-    """A passage. `text` is exactly the characters `[start, end)` of the page's text (Unicode code points)."""
-
-    number: int = Field(description="The [n] of the answer's text.", ge=1)
-    job_id: UUID = Field(examples=[EXAMPLE_JOB])
-    filename: str = Field(examples=["report.pdf"])
-    collection: str
-    metadata: dict[str, Any]
-    chunk_id: UUID
-    page: int = Field(ge=1)
-    page_label: str = Field(description="What a person calls the page, if not its number.")
-    start: int = Field(ge=0)
-    end: int = Field(ge=0)
-    text: str
-    score: float = Field(description="Comparable within one query only.")
-    parent: Parent | None = Field(description="The document that this one lies in: a mail, an archive.")
-    similarity: float | None = Field(description="Cosine to the question; null if only keywords found it.")
-
-
-#: What is shown as it is.
-PASSAGE_FIELDS = frozenset(Citation.model_fields) - {"number", "metadata", "parent"}
-
-
-class Sentence(Body):
-    """A sentence of the answer, with the exact place it stands at."""
-
-    text: str
-    citation: int = Field(description="The number of the passage it stands in.", ge=1)
-    page: int = Field(ge=1)
-    start: int = Field(ge=0)
-    end: int = Field(ge=0)
-
-
-class QueryAnswer(Body):
-    """What was found."""
-
-    question: str
-    answer: str | None = Field(description="For reading, with [n] marks; null if no answer was asked for.")
-    answered: bool = Field(description="False if nothing in the documents supports an answer.")
-    sentences: list[Sentence]
-    citations: list[Citation]
-    took_ms: float
-    timings_ms: dict[str, float] = Field(description="Where the time went.")
-
-    @classmethod
-    def of(cls, answer: model.Answer) -> QueryAnswer:
-        """The answer as it is shown."""
-        return cls(
-            question=answer.question,
-            answer=answer.text,
-            answered=answer.answered,
-            sentences=[Sentence.model_validate(sentence, from_attributes=True) for sentence in answer.sentences],
-            citations=[_citation(number, passage) for number, passage in enumerate(answer.citations, 1)],
-            took_ms=round(answer.took_ms, 3),
-            timings_ms={name: round(ms, 3) for name, ms in answer.timings_ms.items()},
-        )
-
-
-def _citation(number: int, passage: model.Passage) -> Citation:
-    fields = {name: getattr(passage, name) for name in Citation.model_fields if name in PASSAGE_FIELDS}
-    parent = Parent.of(passage.parent)
-    return Citation(number=number, metadata=dict(passage.metadata), parent=parent, **fields)
+    problem: JobError | None = Field(description="Why the page could not be read.")
+    recognised: bool = Field(description="The text was read from a picture (OCR).")
+    width: float | None = Field(description=f"{UNIT} null if it is not known where the text stands.")
+    height: float | None
+    lines: list[PageLine] = Field(description="In the order of the text.")
+    chunks: list[PageChunk]
+    image_url: str | None = Field(description="The picture of the page on this server; null if it has none.")
 
 
 class Component(Body):
@@ -285,8 +231,8 @@ class WorkersComponent(Component):
     roles: dict[str, int] = Field(description="How many are alive, by role.", examples=[{"ingest": 1, "embed": 2}])
 
 
-class EmbeddingComponent(Component):
-    """What turns questions into vectors in this process; workers log theirs."""
+class EngineComponent(Component):
+    """What computes a model in this process; workers log theirs."""
 
     engine: str = Field(description="The engine.", examples=["native (avx512-vnni)", "ONNX Runtime"])
 
@@ -301,7 +247,8 @@ class Health(Body):
     objects: Component
     index: IndexComponent
     workers: WorkersComponent
-    embedding: EmbeddingComponent
+    embedding: EngineComponent
+    reranking: EngineComponent | None = Field(description="Null if no model scores passages anew.")
     queue: Component | None = Field(description="The broker; null if messages go through none.")
 
 

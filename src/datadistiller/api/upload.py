@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
@@ -67,13 +68,13 @@ async def upload_document(
     begun = time.perf_counter()
     form: Form | None = None
     try:
-        async with gate.admit(_announced(request)):
+        async with gate.admit(announced(request)):
             form = Form(request.headers.get("content-type", ""), aiter(request.stream()))
             filename = await form.open_file()
             accepted = await parts.accept(filename, form.content(), partial(_details, form, idempotency_key))
     except errors.DataDistillerError as error:
         refused = problems.of_error(request, error)
-        return refused if form is not None and form.ended else _Lingering(refused)
+        return refused if form is not None and form.ended else Lingering(refused)
     parts.metrics.uploads_seconds.observe(time.perf_counter() - begun)
     return _answer(accepted, response)
 
@@ -94,7 +95,7 @@ def _answer(accepted: Accepted, response: Response) -> schemas.UploadAccepted:
     )
 
 
-def _announced(request: Request) -> int:
+def announced(request: Request) -> int:
     """The length of the body in bytes as its header says, 0 if it does not."""
     value = request.headers.get("content-length", "")
     return int(value) if value.isdecimal() and len(value) < 20 else 0
@@ -102,23 +103,33 @@ def _announced(request: Request) -> int:
 
 async def _details(form: Form, idempotency_key: str | None) -> Details:
     """Reads the fields that follow the file, and checks all of them."""
-    fields = await form.rest()
-    for name in fields:
-        if name not in FIELDS:
-            known = ", ".join(FIELDS)
-            raise errors.InvalidRequest(f"'{name[:40]}' is not a field of this form; besides 'file' it has {known}.")
-    priority = fields.get("priority") or "interactive"
-    if priority not in ("interactive", "bulk"):
-        raise errors.InvalidRequest("priority is 'interactive' or 'bulk'.")
+    fields = await read_fields(form, FIELDS)
     return Details(
         collection=checks.collection(fields.get("collection") or "default"),
-        metadata=_metadata(fields.get("metadata") or "{}"),
-        lane=model.Lane.BULK if priority == "bulk" else model.Lane.INTERACTIVE,
+        metadata=metadata_of(fields.get("metadata") or "{}"),
+        lane=lane_of(fields.get("priority") or "interactive"),
         idempotency_key=idempotency_key,
     )
 
 
-def _metadata(text: str) -> dict[str, Any]:
+async def read_fields(form: Form, known: Sequence[str]) -> dict[str, str]:
+    """The fields that follow the file. Raises InvalidRequest for one that is not known."""
+    fields = await form.rest()
+    for name in fields:
+        if name not in known:
+            names = ", ".join(known)
+            raise errors.InvalidRequest(f"'{name[:40]}' is not a field of this form; besides 'file' it has {names}.")
+    return fields
+
+
+def lane_of(priority: str) -> model.Lane:
+    """Raises InvalidRequest."""
+    if priority not in ("interactive", "bulk"):
+        raise errors.InvalidRequest("priority is 'interactive' or 'bulk'.")
+    return model.Lane.BULK if priority == "bulk" else model.Lane.INTERACTIVE
+
+
+def metadata_of(text: str) -> dict[str, Any]:
     """The metadata, if PostgreSQL can hold it and a filter can reach into it."""
     if len(text.encode()) > MAX_FIELD_BYTES:
         raise errors.InvalidRequest(f"metadata is longer than {MAX_FIELD_BYTES} bytes.")
@@ -132,7 +143,7 @@ def _metadata(text: str) -> dict[str, Any]:
     return value
 
 
-class _Lingering(JSONResponse):
+class Lingering(JSONResponse):
     """A refusal sent while the body still arrives: sends all of itself at once, reads on for a while, then closes."""
 
     def __init__(self, refused: JSONResponse) -> None:

@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
 
     @property
     def special_tokens(self) -> int:
-        """How many tokens are added around every text ([CLS], [SEP])."""
+        """How many tokens are added around every text ([CLS], [SEP], and what the model wants before it)."""
         ...
 
     def offsets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:

@@ -24,8 +24,9 @@ def command(
     body = {"question": question, "top_k": top_k, "collection": collection, "mode": mode.value}
     with client.Client(url) as server:
         answer = server.post("/api/v2/query", body)
+        base = server.url
     if as_json:
-        output.as_json(answer)
+        output.as_json(reachable(answer, base))
     else:
         show(answer)
     if not answer["answered"]:
@@ -40,12 +41,19 @@ def show(answer: dict[str, Any]) -> None:
     if not answer["answered"] and answer["citations"]:
         out.print("The nearest passages are:", style="dim")
     for citation in answer["citations"]:
-        page = citation["page_label"] or f"page {citation['page']}"
         parent = f" in {citation['parent']['filename']}" if citation.get("parent") else ""
-        place = f"{citation['filename']}{parent}, {page}, characters {citation['start']}-{citation['end']}"
+        span = f"characters {citation['start']}-{citation['end']}"
+        place = ", ".join(word for word in (citation["filename"] + parent, citation["place"], span) if word)
         out.print(output.plain(f"[{citation['number']}] {place}"), style="bold")
         out.print(output.plain(f"    {excerpt(citation, answer['sentences'])}"), style="dim")
     out.print(f"{answer['took_ms']:.0f} ms", style="dim")
+
+
+def reachable(answer: dict[str, Any], base: str) -> dict[str, Any]:
+    """The answer with the addresses of its citations as they are opened from here: the server gives paths."""
+    links = ("page_url", "image_url")
+    found = [{**cited, **{name: base + cited[name] for name in links if cited[name]}} for cited in answer["citations"]]
+    return {**answer, "citations": found}
 
 
 def excerpt(citation: dict[str, Any], sentences: list[dict[str, Any]]) -> str:

@@ -99,12 +99,13 @@ class Client:
         """DELETE."""
         self._json("DELETE", path)
 
-    def upload(self, path: Path, fields: dict[str, str]) -> Any:
-        """Uploads one file, streamed. Raises OSError if the file cannot be read."""
+    def upload(self, path: Path, fields: dict[str, str], document: str | None = None) -> Any:
+        """Uploads one file, streamed: a new document, or a new version of one. Raises OSError if it cannot be read."""
+        method, to = ("PUT", f"/api/v2/documents/{document}") if document else ("POST", "/api/v2/documents/upload")
 
         def send() -> httpx.Response:
             with path.open("rb") as content:
-                return self._http.post("/api/v2/documents/upload", files={"file": (path.name, content)}, data=fields)
+                return self._http.request(method, to, files={"file": (path.name, content)}, data=fields)
 
         return _checked(self._send(send))
 

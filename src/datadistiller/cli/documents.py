@@ -49,6 +49,7 @@ def _list(found: list[dict[str, Any]]) -> Table:
 def status(
     job: client.Job,
     follow: Annotated[bool, typer.Option("--follow", help="Stay until it is finished.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Show how it was read and what each stage took.")] = False,
     as_json: client.AsJson = False,
     url: client.Url = client.DEFAULT_URL,
 ) -> None:
@@ -57,9 +58,11 @@ def status(
         if follow:
             for event in server.events(job):
                 output.console().print(f"{event['status']:11} {output.progress(event):>5}".rstrip())
-        state = server.get(f"/api/v2/documents/status/{job}")
+        state = server.get(f"/api/v2/documents/{job}/report" if report else f"/api/v2/documents/status/{job}")
     if as_json:
         output.as_json(state)
+    elif report:
+        _show_report(state)
     else:
         _show(state)
     if state["status"] == "failed":
@@ -70,7 +73,8 @@ def _show(state: dict[str, Any]) -> None:
     """What is known of it so far."""
     shown = output.table("", "")
     state["progress"] = output.progress(state) or None
-    for name in ("job_id", "filename", "collection", "media_type", "status", "progress", "attempt", "page_count",
+    for name in ("job_id", "filename", "collection", "media_type", "version", "next_version", "status", "progress",
+                 "attempt", "page_count",
                  "total_chunks", "processed_chunks", "failed_chunks", "created_at", "finished_at"):  # fmt: skip
         if state[name] is not None:
             shown.add_row(name, output.plain(str(state[name])))
@@ -83,6 +87,31 @@ def _show(state: dict[str, Any]) -> None:
         shown.add_row("why", output.plain(output.reason(state)))
     for page in state["failed_pages"]:
         shown.add_row(f"page {page['page']}", output.plain(f"{page['message']} {page['hint']}"))
+    output.console().print(shown)
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    """How it was read, what was guessed or left out, what each stage took, and the attempts."""
+    shown = output.table("", "")
+    for name in ("job_id", "filename", "version", "status"):
+        shown.add_row(name, output.plain(str(report[name])))
+    for name, value in (report["reading"] or {}).items():
+        if name == "warnings":
+            for warning in value:
+                shown.add_row("warning", output.plain(f"{warning['message']} {warning['hint']}".strip()))
+        elif value:
+            shown.add_row("read in attempt" if name == "attempt" else name, output.plain(str(value)))
+    for page in report["failed_pages"]:
+        shown.add_row(f"page {page['page']}", output.plain(f"{page['message']} {page['hint']}"))
+    for stage in report["stages"]:
+        size = "" if stage["bytes"] is None else f", {output.size(stage['bytes'])}"
+        shown.add_row(stage["stage"], f"{stage['seconds']:.3f} s{size}")
+    shown.add_row("vectors", f"{report['vectors']['computed']} computed, {report['vectors']['found']} found again")
+    for attempt in report["attempts"]:
+        steps = (f"{s['status']} {s['at'][11:19]}" + (f" ({s['code']})" if s["code"] else "") for s in attempt["steps"])
+        shown.add_row(f"attempt {attempt['number']}", ", ".join(steps))
+    if report["error"]:
+        shown.add_row("why", output.plain(output.reason(report)))
     output.console().print(shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from datadistiller import errors
 from datadistiller.cli import client, output
+from datadistiller.cli.records import Records
 from datadistiller.parsing import formats
 
 PARALLEL = 4
@@ -68,10 +70,13 @@ def command(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
     collection: Annotated[str, typer.Option(help="The set of documents they go into.")] = "default",
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and take in what appears or changes.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="With --watch: delete what leaves a folder.")] = False,
     as_json: client.AsJson = False,
     url: client.Url = client.DEFAULT_URL,
 ) -> None:
     """Upload files and folders and wait until they are searchable. Exit code 1 if any was not."""
+    if delete and not watch:
+        raise errors.RequestError("--delete goes with --watch.", hint="Add --watch, or use 'datadistiller delete'.")
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise errors.RequestError(f"There is no file or folder {missing[0]}.", hint="Check the path.")
@@ -79,12 +84,14 @@ def command(
         server.get("/livez")  # a wrong address shows at once
     with client.Client(url, patient=True) as server:
         server.get("/api/v2/documents", limit=1)  # and so does a wrong key; in the middle of an upload it would not
-        uploads = take_in(server, list(files_of(paths)), collection, quiet=as_json)
+        records = Records(server.url, collection)
+        uploads = take_in(server, list(files_of(paths)), collection, records, quiet=as_json)
         report(uploads, as_json)
         if others := left_out(paths):
             typer.echo(others, err=True)
         if watch:
-            watch_for_more(server, paths, collection, {u.path: stamp(u.path) for u in uploads}, as_json)
+            known = {u.path: stamp(u.path) for u in uploads if u.path.exists()}
+            Watch(server, paths, collection, records, delete, as_json).run(known)
     if not all(upload.good for upload in uploads):
         raise typer.Exit(1)
 
@@ -117,17 +124,28 @@ def left_out(paths: Iterable[Path]) -> str:
     return f"{number} left out: {shown}."
 
 
-def take_in(server: client.Client, paths: list[Path], collection: str, *, quiet: bool) -> list[Upload]:
-    """Uploads all files, a few at a time, and follows them to their end."""
+def take_in(
+    server: client.Client, paths: list[Path], collection: str, records: Records, *, quiet: bool
+) -> list[Upload]:
+    """Uploads all files, a few at a time, and follows them to their end. A changed one is a version of its document."""
     uploads = [Upload(path, path.stat().st_size) for path in paths]
     pool = ThreadPoolExecutor(PARALLEL)
     try:
-        running = [pool.submit(_upload, server, upload, collection) for upload in uploads]
+        running = [pool.submit(_upload, server, upload, collection, records) for upload in uploads]
         with _progress(quiet) as bars:
             _follow(server, uploads, running, bars)
     finally:
         pool.shutdown(cancel_futures=True)
+        save(records)
     return uploads
+
+
+def save(records: Records) -> None:
+    """Without them changed files become new documents: that is no reason to fail."""
+    try:
+        records.save()
+    except OSError as error:
+        typer.echo(f"Which file is which document could not be noted ({error.strerror}).", err=True)
 
 
 def _progress(quiet: bool) -> Progress:
@@ -157,9 +175,9 @@ def pause(uploads: Iterable[Upload]) -> float:
     return min(MAX_POLL_SECONDS, POLL_SECONDS * (1 + waiting / 25))
 
 
-def _upload(server: client.Client, upload: Upload, collection: str) -> None:
+def _upload(server: client.Client, upload: Upload, collection: str, records: Records) -> None:
     try:
-        accepted = server.upload(upload.path, {"collection": collection, "priority": "bulk"})
+        accepted = _send(server, upload.path, collection, records.document_of(upload.path))
     except errors.RequestError as error:
         upload.refused = f"{error.message} {error.hint}"
     except OSError as error:
@@ -167,6 +185,17 @@ def _upload(server: client.Client, upload: Upload, collection: str) -> None:
     else:
         upload.duplicate = bool(accepted["duplicate"])
         upload.job_id = accepted["job_id"]
+        records.note(upload.path, upload.job_id, duplicate=upload.duplicate)
+
+
+def _send(server: client.Client, path: Path, collection: str, document: str | None) -> Any:
+    """A new version of the document, if there is one and it is still there; else a new document."""
+    if document is not None:
+        try:
+            return server.upload(path, {"priority": "bulk"}, document)
+        except errors.JobNotFound:
+            pass  # somebody deleted it
+    return server.upload(path, {"collection": collection, "priority": "bulk"})
 
 
 def refresh(server: client.Client, uploads: Iterable[Upload]) -> None:
@@ -258,15 +287,39 @@ def stamp(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def watch_for_more(
-    server: client.Client, paths: list[Path], collection: str, known: dict[Path, tuple[int, int]], as_json: bool
-) -> None:
-    """Takes in new and changed files until Ctrl-C."""
-    while True:
-        time.sleep(WATCH_SECONDS)
-        found = {path: stamp(path) for path in files_of(p for p in paths if p.exists())}
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Takes in what appears or changes in some files and folders."""
+
+    server: client.Client
+    paths: list[Path]
+    collection: str
+    records: Records
+    delete: bool  # documents of files that are removed from the folders
+    as_json: bool
+
+    def run(self, known: dict[Path, tuple[int, int]]) -> None:
+        """Goes on until Ctrl-C; ``known`` are the files that are in already."""
+        while True:
+            time.sleep(WATCH_SECONDS)
+            self.look(known)
+
+    def look(self, known: dict[Path, tuple[int, int]]) -> None:
+        """Looks once."""
+        found = {path: stamp(path) for path in files_of(p for p in self.paths if p.exists())}
         now = time.time_ns()
         fresh = [p for p, s in found.items() if known.get(p) != s and now - s[1] > SETTLED_SECONDS * 1e9]
         if fresh:
-            report(take_in(server, fresh, collection, quiet=as_json), as_json)
+            report(take_in(self.server, fresh, self.collection, self.records, quiet=self.as_json), self.as_json)
             known |= {path: found[path] for path in fresh}
+        if self.delete:
+            self._delete_removed()
+
+    def _delete_removed(self) -> None:
+        for path, document in self.records.removed(self.paths):
+            if document is not None:
+                with contextlib.suppress(errors.JobNotFound):
+                    self.server.delete(f"/api/v2/documents/{document}")
+                typer.echo(f"{path} is removed; its document is deleted.", err=True)
+            self.records.forget(path)
+        save(self.records)

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from datadistiller import errors
-from datadistiller.cli import ask, client, documents, evaluate, ingest, keys, operations, serve, up, verify
+from datadistiller.cli import ask, client, documents, evaluate, ingest, keys, models, operations, serve, up, verify
 
 EXIT_ERROR = 1
 EXIT_NO_SERVER = 2
@@ -31,6 +31,7 @@ app.command("delete")(documents.delete)
 app.command("doctor")(operations.doctor)
 app.add_typer(operations.dead_letters, name="dead-letters")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(models.models, name="models")
 app.command("rebuild-index")(operations.rebuild_index)
 app.command("verify")(verify.command)
 app.command("evaluate")(evaluate.command)

@@ -27,7 +27,8 @@ class Embedder(Protocol):
 
     Corner cases: no texts gives ``float32[0, dim]``; an empty text gives a unit vector; a text longer than
     the window raises ``errors.BrokenInvariant`` (a text is never cut silently). Equal texts give vectors
-    that agree within 0.005 cosine whatever else is in the batch. Order of results is order of texts.
+    that agree within 0.005 cosine whatever else is in the batch. Order of results is order of texts. What the model
+    wants before texts and questions is put there, and counts for the window.
     """
 
     @property
@@ -37,7 +38,7 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names the model exactly: weights hash, pooling, dimension, prefix. Vectors of two fingerprints never mix."""
+        """Names the model exactly: hashes, pooling, dimension, window, prefixes. Vectors of two never mix."""
         ...
 
     @property

@@ -20,10 +20,10 @@ from datadistiller.embedding.texts import TextEmbedder
 
 
 class OnnxEncoder:
-    """Implements ``embedding.Encoder``. About 60 MB above the imports, flat."""
+    """Implements ``embedding.Encoder``. The bundled model takes about 60 MB above the imports, flat."""
 
     def __init__(self, card: artifact.Card, threads: int) -> None:
-        self._session = _session(card, threads)
+        self._session = session(card, threads)
         self._dim = card.dim
 
     @property
@@ -51,7 +51,8 @@ class OnnxEmbedder(TextEmbedder):
         super().__init__(card, OnnxEncoder(card, threads))
 
 
-def _session(card: artifact.Card, threads: int) -> Any:
+def session(card: artifact.Card, threads: int) -> Any:
+    """An ``onnxruntime.InferenceSession`` of the model; ``errors.SetupError`` if it is damaged or cannot be loaded."""
     import onnxruntime  # here, so that processes that embed nothing stay small
 
     options = onnxruntime.SessionOptions()
@@ -67,6 +68,6 @@ def _session(card: artifact.Card, threads: int) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's exceptions have no common base
         raise errors.SetupError(
-            f"The embedding model {card.model.path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}.",
+            f"The model {card.model.path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}.",
             hint="Install the locked dependencies (requirements.lock).",
         ) from error

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datadistiller.embedding import onnx_messages as messages
-from datadistiller.embedding.weights import POOLINGS, Weights
+from datadistiller.embedding.weights import POOLINGS, SCORE, Weights
 
 OPSET, IR_VERSION = 18, 9
 
@@ -95,26 +95,44 @@ class Graph:
 def serialized(weights: Weights) -> bytes:
     """An ONNX file: ``input_ids: int64[B, S]`` to ``embedding: float32[B, dim]``, unit length. Takes about 50 ms.
 
-    There is no attention mask: texts are computed one by one.
+    If the model scores: ``input_ids`` and ``token_type_ids: int64[B, S]`` to ``score: float32[B, 1]``. There is no
+    attention mask: texts are computed one by one.
     """
     graph = Graph(weights)
     value = _embeddings(graph)
     for layer in range(weights.shape.layers):
         value = _feed_forward(graph, _attention(graph, value, str(layer)), str(layer))
-    _pooled(graph, value)
-    ids = messages.value("input_ids", messages.INT64, ["B", "S"])
-    vector = messages.value("embedding", messages.FLOAT, ["B", weights.shape.dim])
+    inputs = ["input_ids"]
+    if weights.shape.pooling == SCORE:
+        _scored(graph, value)
+        inputs.append("token_type_ids")
+        result = messages.value("score", messages.FLOAT, ["B", 1])
+    else:
+        _pooled(graph, value)
+        result = messages.value("embedding", messages.FLOAT, ["B", weights.shape.dim])
+    tokens = [messages.value(name, messages.INT64, ["B", "S"]) for name in inputs]
     constants = graph.constants.values()
-    return messages.model(weights.name, graph.nodes, constants, [ids], [vector], opset=OPSET, ir_version=IR_VERSION)
+    return messages.model(weights.name, graph.nodes, constants, tokens, [result], opset=OPSET, ir_version=IR_VERSION)
 
 
 def _embeddings(graph: Graph) -> str:
-    length = graph.add("Shape", "input_ids", start=1, end=2)
-    place = graph.add("Slice", graph.part("positions"), graph.ints(0), length, graph.ints(0))
+    place = _places(graph)
     rounded = graph.add("Cast", graph.add("Gather", graph.part("words"), "input_ids"), to=messages.FLOAT)
     scale = graph.add("Gather", graph.part("word_scales"), "input_ids")
     words = graph.add("Mul", rounded, graph.add("Unsqueeze", scale, graph.ints(-1)))
     return graph.layer_norm(graph.add("Add", words, place), "norm")
+
+
+def _places(graph: Graph) -> str:
+    """What is added to each word: for its place, and in a pair for its part."""
+    length = graph.add("Shape", "input_ids", start=1, end=2)
+    shape, table = graph.weights.shape, graph.part("positions")
+    if shape.kinds == 1:
+        return graph.add("Slice", table, graph.ints(0), length, graph.ints(0))
+    numbers = graph.constant("numbers", np.arange(shape.positions))
+    row = graph.add("Slice", numbers, graph.ints(0), length, graph.ints(0))
+    of_part = graph.add("Mul", "token_type_ids", graph.ints(shape.positions))
+    return graph.add("Gather", table, graph.add("Add", of_part, row))
 
 
 def _attention(graph: Graph, value: str, name: str) -> str:
@@ -146,9 +164,19 @@ def _feed_forward(graph: Graph, value: str, name: str) -> str:
     return graph.layer_norm(graph.add("Add", output, value), f"{name}.output_norm")
 
 
+def _first(graph: Graph, value: str) -> str:
+    return graph.add("Gather", value, graph.constant("first", np.array(0, np.int64)), axis=1)
+
+
+def _scored(graph: Graph, value: str) -> None:
+    pooled = graph.add("Tanh", graph.linear(graph.quantized(_first(graph, value)), "pooler"))
+    weights = graph.constant("classifier", graph.weights.parts["classifier.weights"][:, None])
+    graph.add("Add", graph.add("MatMul", pooled, weights), graph.part("classifier.bias"), output="score")
+
+
 def _pooled(graph: Graph, value: str) -> None:
     if POOLINGS[graph.weights.shape.pooling] == "cls":
-        total = graph.add("Gather", value, graph.constant("first", np.array(0, np.int64)), axis=1)
+        total = _first(graph, value)
     else:  # the sum stands for the mean: the scale goes away with the length
         total = graph.add("ReduceSum", value, graph.ints(1), keepdims=0)
     length = graph.add("ReduceL2", total, graph.ints(-1), keepdims=1)

@@ -41,7 +41,7 @@ class TextEmbedder:
 
         Raises ``errors.BrokenInvariant`` if a text is longer than the window.
         """
-        ids = self._tokenizer.ids([self._card.prefix + text for text in texts])
+        ids = self._tokenizer.ids(texts)
         longest = max(map(len, ids), default=0)
         if longest > self._card.window:
             raise errors.BrokenInvariant(
@@ -51,9 +51,5 @@ class TextEmbedder:
 
     def embed_question(self, text: str) -> NDArray[np.float32]:
         """The vector ``float32[dim]`` of a question; one longer than the window is cut, the only cut there is."""
-        whole = text.encode("utf-8", "replace").decode()  # a question may hold anything, lone surrogates too
-        [ids] = self._tokenizer.ids([self._card.prefix + whole])
-        if len(ids) > self._card.window:
-            ids = [*ids[: self._card.window - 1], ids[-1]]
-        vector: NDArray[np.float32] = self._encoder.encode([ids])[0]
+        vector: NDArray[np.float32] = self._encoder.encode([self._tokenizer.question_ids(text)])[0]
         return vector

@@ -1,7 +1,7 @@
 """The file that holds a model's weights in eight bits, for both engines.
 
 How it is laid out, with a drawing, is told once: ``native/source/layout.h``. This is Python's side of it: the engines
-read it, ``tools/build_model.py`` writes it.
+read it, ``conversion.py`` writes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from numpy.typing import DTypeLike, NDArray
 from datadistiller import errors
 
 MAGIC, FORMAT = b"DDWEIGHT", 1
-POOLINGS = ("mean", "cls")
+#: What becomes of the last rows: their mean or the first one as a unit vector, or the score of a pair.
+POOLINGS = ("mean", "cls", "score")
+SCORE = 2
 PANEL, QUAD, PAIR_LIMIT = 64, 4, 128
 _ALIGNMENT = 64
 _HEADER = struct.Struct("<8sII7IfQII64s128x")  # magic, format, own size, shape, body's size, CRC-32, zero, name
@@ -40,6 +42,11 @@ class Shape:
     positions: int
     pooling: int  # of POOLINGS
     epsilon: float
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of tokens: a pair's second part is another one."""
+        return 2 if self.pooling == SCORE else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def parts(shape: Shape) -> Iterator[tuple[str, DTypeLike, tuple[int, ...]]]:
     dim, inner = shape.dim, shape.inner
     yield "words", np.int8, (shape.vocabulary, dim)
     yield "word_scales", np.float32, (shape.vocabulary,)
-    yield "positions", np.float32, (shape.positions, dim)
+    yield "positions", np.float32, (shape.kinds * shape.positions, dim)
     yield from _norm("norm", dim)
     for n in range(shape.layers):
         yield from _linear(f"{n}.attention_in", dim, 3 * dim)
@@ -72,6 +79,10 @@ def parts(shape: Shape) -> Iterator[tuple[str, DTypeLike, tuple[int, ...]]]:
         yield from _linear(f"{n}.inner", dim, inner)
         yield from _linear(f"{n}.outer", inner, dim)
         yield from _norm(f"{n}.output_norm", dim)
+    if shape.pooling == SCORE:
+        yield from _linear("pooler", dim, dim)
+        yield "classifier.weights", np.float32, (dim,)
+        yield "classifier.bias", np.float32, (1,)
 
 
 def _norm(name: str, dim: int) -> Iterator[tuple[str, DTypeLike, tuple[int, ...]]]:
@@ -147,6 +158,8 @@ def read(path: Path) -> Weights:
     if len(body) != body_bytes or zlib.crc32(body.data, zlib.crc32(whole)) != crc:
         raise _refused(path, "are damaged or incomplete")
     shape = Shape(*numbers)
+    if shape.pooling >= len(POOLINGS):
+        raise _refused(path, "are for something that this version does not know")
     try:
         return Weights(name.rstrip(b"\0").decode(), shape, _views(body, shape))
     except ValueError as error:

@@ -111,8 +111,6 @@ class Indexes:
     async def publish(self, index: str, writer: str, replaced: Sequence[str]) -> None:
         """Has searches use this index, and removes the others, in one step. Nothing happens if it has another writer
         by now, or if searches use an index that is not among the others."""
-        refreshing = {"index.refresh_interval": f"{self._shape.refresh_ms}ms"}
-        await self._agreed("PUT", f"/{index}/_settings", refreshing)
         await self.refresh(index)
         actions: list[dict[str, Any]] = [
             {"remove": {"index": index, "alias": writer, "must_exist": True}},

@@ -15,14 +15,14 @@ import structlog
 from datadistiller import errors
 from datadistiller.indexing import Entry
 from datadistiller.indexing import opensearch_layout as layout
-from datadistiller.indexing.opensearch_client import Client
+from datadistiller.indexing.opensearch_client import Client, Refused
 from datadistiller.indexing.opensearch_indexes import Found, Indexes
 from datadistiller.indexing.opensearch_layout import Content, Names, Shape
 
 #: A request of a commit holds about so many bytes; so many are under way at once.
 BULK_BYTES = 5_000_000
 BULKS = 2
-#: A write may wait so long for its turn, for the disk and for the next refresh, and so long for a shard without a node.
+#: A write may wait so long for its turn and for the disk, and so long for a shard without a node.
 BULK_SECONDS = 60.0
 SHARD_SECONDS = 5
 #: Chunks listed at once.
@@ -42,8 +42,9 @@ class OpenSearchWriter:
     """Implements ``IndexWriter``. Every write carries a version that only grows, so that one that a proxy or the
     network repeats late changes nothing; ``opensearch_indexes`` says how earlier leaders are kept out.
 
-    A commit waits for the refresh that makes it visible, of the replicas too: a write is answered when all its copies
-    have been refreshed (OpenSearch, "Bulk", ``refresh=wait_for``; the replication type is DOCUMENT for that reason).
+    A commit ends with the refresh that makes it visible, on the replicas too: it is answered when all copies have been
+    refreshed (the replication type is DOCUMENT for that reason). Nothing else refreshes the index, so that a commit is
+    one small part of it and not ten: a search goes through the graph of each part.
     """
 
     def __init__(
@@ -138,8 +139,9 @@ class OpenSearchWriter:
         """Writes what is staged, during a rebuild into both indexes; with nothing staged, sees to it that the index is
         still there and still ours."""
         if self._staged:
-            await self._write(self._building, refresh="false")
-            await self._write(self._serving, refresh="wait_for")
+            await self._write(self._building)
+            await self._write(self._serving)
+            await self._show()
             self._staged = {}
         elif self._serving is not None:
             await self._indexes.check(self._serving, self._mine[self._serving])
@@ -156,7 +158,7 @@ class OpenSearchWriter:
 
     async def build(self) -> None:
         """Waits for no refresh: nobody looks."""
-        await self._write(self._building, refresh="false")
+        await self._write(self._building)
         self._staged = {}
 
     async def end_rebuild(self) -> None:
@@ -173,7 +175,15 @@ class OpenSearchWriter:
         self._serving, self._building = self._building, None
         self._known = [replace(each, searched=True) for each in there if each.name == self._serving]
 
-    async def _write(self, index: str | None, refresh: str) -> None:
+    async def _show(self) -> None:
+        """Has searches see what was written."""
+        if self._serving is not None:
+            try:
+                await self._indexes.refresh(self._serving)
+            except Refused as refused:
+                raise errors.Unavailable(_NOT_THERE if refused.status == 404 else _MISSING) from refused
+
+    async def _write(self, index: str | None) -> None:
         """Sends what is staged to one index; a second try repeats all of it, with a higher version."""
         if index is None:
             return
@@ -182,8 +192,7 @@ class OpenSearchWriter:
         turn = asyncio.Semaphore(BULKS)
 
         async def send(body: bytes, size: int) -> None:
-            parameters = {"require_alias": "true", "refresh": refresh, "filter_path": _ITEMS}
-            parameters["timeout"] = f"{SHARD_SECONDS}s"
+            parameters = {"require_alias": "true", "filter_path": _ITEMS, "timeout": f"{SHARD_SECONDS}s"}
             async with turn:
                 path = f"/{self._mine[index]}/_bulk"
                 answer = await self._client.call("POST", path, body, parameters, seconds=BULK_SECONDS)

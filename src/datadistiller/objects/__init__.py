@@ -11,9 +11,18 @@ from pathlib import Path
 from typing import Protocol
 
 from datadistiller import errors
-from datadistiller.objects.names import UPLOADS, job_prefix, object_key, safe_filename
+from datadistiller.objects.names import UPLOADS, job_prefix, object_key, safe_filename, version_key
 
-__all__ = ["UPLOADS", "ObjectStore", "StoredObject", "check_key", "job_prefix", "object_key", "safe_filename"]
+__all__ = [
+    "UPLOADS",
+    "ObjectStore",
+    "StoredObject",
+    "check_key",
+    "job_prefix",
+    "object_key",
+    "safe_filename",
+    "version_key",
+]
 
 _KEY = re.compile(r"(?!\.\.?(/|$))[^/\0]+(/(?!\.\.?(/|$))[^/\0]+)*")
 

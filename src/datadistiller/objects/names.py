@@ -1,10 +1,10 @@
-"""What objects are called: ``uploads/{job_id}/{safe name}``."""
+"""What objects are called: ``uploads/{job_id}/{safe name}``, and one folder deeper for later versions."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from uuid import UUID
+from uuid import UUID, uuid4
 
 UPLOADS = "uploads/"
 #: Below the 255 bytes file systems allow, with room for what tools append.
@@ -18,6 +18,11 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECAS
 def object_key(job_id: UUID, filename: str) -> str:
     """Where the upload of a job lies."""
     return f"{UPLOADS}{job_id}/{safe_filename(filename)}"
+
+
+def version_key(job_id: UUID, filename: str) -> str:
+    """Where a later version of a job's document lies; never the same twice."""
+    return f"{UPLOADS}{job_id}/{uuid4().hex}/{safe_filename(filename)}"
 
 
 def job_prefix(job_id: UUID) -> str:

@@ -12,12 +12,16 @@ from datadistiller.model import Page, Problem
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known before the first page. ``page_count`` is None if it is not known in advance."""
+    """What is known before the first page. ``page_count`` is None if it is not known in advance.
+
+    ``encoding`` is what the bytes of a text were taken for, empty where the format itself says how they are read.
+    """
 
     parser: str
     media_type: str
     title: str
     page_count: int | None
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from datadistiller import errors
+from datadistiller.model import Problem
 from datadistiller.parsing import limits
 
 Element = ElementTree.Element
@@ -20,6 +21,7 @@ Element = ElementTree.Element
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 _PIECE = 1 << 16
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".webp")
 
 
 def local(element: Element) -> str:
@@ -55,6 +57,16 @@ class Archive:
     def names(self) -> list[str]:
         """The parts, in the order of the directory."""
         return list(self._entries)
+
+    def unread(self) -> Iterator[Problem]:
+        """Says what an Office or OpenDocument file carries besides its text: nobody reads it."""
+        names = [name for name in self._folded if "thumbnail" not in name]
+        if pictures := sum(name.endswith(_PICTURES) for name in names):
+            hint = "If words in them matter, save the document as PDF and upload that."
+            yield Problem("pictures_not_read", f"Pictures whose text is not read: {pictures}.", hint)
+        if embedded := sum("/embeddings/" in name for name in names):
+            hint = "Save those that matter and upload them."
+            yield Problem("embedded_not_read", f"Embedded files that are not read: {embedded}.", hint)
 
     def has(self, name: str) -> bool:
         """True if there is such a part."""

@@ -1,8 +1,8 @@
-"""The parser process: reads requests from standard input, writes pages to standard output, until its input ends.
+"""The parser process: takes requests from standard input, writes pages or a picture to standard output.
 
     python -m datadistiller.parsing.child MEMORY_MB
 
-It is started, limited in time, and killed by ``runtime.sandbox``.
+It runs until its input ends; ``runtime.sandbox`` and ``runtime.pictures`` start it, limit its time, and kill it.
 """
 
 from __future__ import annotations
@@ -34,22 +34,39 @@ def main(registry: Registry = parser_of) -> None:
 
 
 def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
-    """Parses one document. Only ``MemoryError`` ends the process: afterwards nothing can be relied on."""
+    """Serves one request. Only ``MemoryError`` ends the process: afterwards nothing can be relied on."""
     try:
-        parser = registry(request["media_type"])
-        items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
-        attachments = Sender(request, answers, _translate)
-        for item in _limited(items, request["max_pages"], request["max_text_chars"]):
-            if isinstance(item, Attachment):
-                attachments.send(item)
-            else:
-                _send(answers, _message(item))
-        _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
+        if request.get("kind") == "draw":
+            _draw(request, answers)
+        else:
+            _parse(request, answers, registry)
     except MemoryError:
         os._exit(protocol.EXIT_MEMORY)
     except Exception as error:
         message = protocol.error_message(_translate(error), _where(error))
         _send(answers, message | {"memory_bytes": confine.memory_bytes()})
+
+
+def _parse(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
+    parser = registry(request["media_type"])
+    items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
+    attachments = Sender(request, answers, _translate)
+    for item in _limited(items, request["max_pages"], request["max_text_chars"]):
+        if isinstance(item, Attachment):
+            attachments.send(item)
+        else:
+            _send(answers, _message(item))
+    _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
+
+
+def _draw(request: Mapping[str, Any], answers: BinaryIO) -> None:
+    from datadistiller.parsing import drawing  # most of these processes never draw
+
+    what = (request[name] for name in ("media_type", "page", "width", "max_pixels", "marks"))
+    made = drawing.picture(Path(request["path"]), *what)
+    _send(answers, {"kind": "picture", "memory_bytes": confine.memory_bytes()})
+    answers.write(protocol.framed(made))
+    answers.flush()
 
 
 def _message(item: Header | Page | Problem) -> dict[str, Any]:

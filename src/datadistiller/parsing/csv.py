@@ -41,11 +41,12 @@ class CsvParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
-        text = read_text(path)
+        file = read_text(path)
         csv.field_size_limit(_FIELD_CHARS)
-        delimiter = delimiter_of(text, "\t" if media_type == formats.TSV else ",")
-        rows = ([cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter))
+        delimiter = delimiter_of(file.text, "\t" if media_type == formats.TSV else ",")
+        rows = ([cell.strip() for cell in row] for row in csv.reader(io.StringIO(file.text), delimiter=delimiter))
         page = PageBuilder()
         tables.add_rows(rows, page)
-        yield Header(self.name, media_type, "", 1)
+        yield Header(self.name, media_type, "", 1, file.encoding)
+        yield from file.warnings
         yield page.build(1)

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datadistiller.model import Problem
 
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -27,24 +31,71 @@ _CENTRAL = frozenset("ěščřžýůťďňłąęśźżćńőűľĺŕôČŠŽŘŁ
 _WESTERN = frozenset("éèêëàâçñöüäßåøæôîïùûóíúáãõÉÀÇÑÖÜÄÅØÆ’‘“”–—…€°§£«»©®¿¡")
 
 
-def decode(data: bytes, declared: str | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A text, the encoding its bytes were taken for ("utf-8", "windows-1251"), and what there is to say about that."""
+
+    text: str
+    encoding: str
+    warnings: Sequence[Problem] = ()
+
+
+def read(data: bytes, declared: str | None = None) -> Decoded:
     """The text of ``data``. Never raises: what no encoding explains becomes U+FFFD."""
-    encoding = guess(data, declared)
-    text = data.decode(encoding, "replace")
-    return text.removeprefix("\ufeff")
+    codec, told = _codec(data, declared)
+    text = data.decode(codec, "replace").removeprefix("\ufeff")
+    encoding = _shown(codec)
+    warnings = []
+    if not told:
+        warnings.append(_guessed(encoding))
+    if lost := text.count("\ufffd"):
+        warnings.append(_lost(encoding, lost))
+    return Decoded(text, encoding, warnings)
+
+
+def decode(data: bytes, declared: str | None = None) -> str:
+    """The text alone."""
+    return read(data, declared).text
 
 
 def guess(data: bytes, declared: str | None = None) -> str:
     """The name of the likeliest encoding of ``data``, known to Python; ``declared`` is what the file claims."""
+    return _codec(data, declared)[0]
+
+
+def _codec(data: bytes, declared: str | None) -> tuple[str, bool]:
+    """The likeliest encoding, and whether the file tells it: by its marks, by what it declares, or by being UTF-8."""
     marked = wide(data)
     if marked:
-        return marked
+        return marked, True
     if _is_utf8(data):
-        return "utf-8"
+        return "utf-8", True
     known = _known(declared)
     if known and _decodes(data, known):
-        return known
-    return _legacy(data[:_SAMPLE])
+        return known, True
+    return _legacy(data[:_SAMPLE]), False
+
+
+def _shown(codec: str) -> str:
+    """What people call a codec of Python's."""
+    name = codec.removesuffix("-sig").replace("_", "-")
+    return name.replace("cp125", "windows-125").replace("iso8859", "iso-8859")
+
+
+def _guessed(encoding: str) -> Problem:
+    return Problem(
+        "encoding_guessed",
+        f"The file does not say how its characters are encoded; it was read as {encoding}.",
+        "If letters are wrong, save it as UTF-8 and upload that.",
+    )
+
+
+def _lost(encoding: str, count: int) -> Problem:
+    return Problem(
+        "characters_lost",
+        f"{count} characters are none in the encoding {encoding}; a replacement mark stands for each.",
+        "If that is much, the file is damaged or of another encoding: save it as UTF-8 and upload that.",
+    )
 
 
 def looks_textual(head: bytes) -> bool:

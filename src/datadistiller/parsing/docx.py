@@ -244,6 +244,7 @@ class DocxParser:
                 body.page.add(BlockKind.LIST, text)
             _add_notes(archive, part, body.page)
             yield Header(self.name, formats.DOCX, office.title(archive) or body.title, 1)
+            yield from archive.unread()
             yield body.page.build(1)
         finally:
             archive.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from datadistiller import errors
-from datadistiller.model import BlockKind
+from datadistiller.model import BlockKind, Problem
 from datadistiller.parsing import Attachment, Header, Item, decoding, formats, html, limits, pages, text
 from datadistiller.parsing.pages import PageBuilder
 
@@ -92,6 +92,9 @@ class _Reader:
         self.encrypted = False
         self.bodies = 0
         self._folder = ""  # the subjects of the attached messages that are being read
+        self.passed_over = 0  # pictures that the text shows
+        self.encodings: list[str] = []
+        self.warnings: list[Problem] = []
 
     def message(self, message: Message, depth: int = 0) -> None:
         """Adds headers, contents and attachments of a message."""
@@ -121,6 +124,8 @@ class _Reader:
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name}")
             if not _is_decoration(part):
                 self.attachments.append(Attachment(self._folder + name.replace("/", "_"), _Payload(part)))
+            elif part.get_content_maintype() == "image":
+                self.passed_over += 1
 
     def _inner(self, message: Message, depth: int) -> None:
         """A message in the message: read with it; what is attached to it lies in a folder of its name."""
@@ -141,34 +146,48 @@ class _Reader:
         charset = part.get_param("charset")
         declared = charset if isinstance(charset, str) else None
         self.bodies += bool(data.strip())
+        decoded = html.read(data, declared) if markup else decoding.read(data, declared)
+        self.encodings.append(decoded.encoding)
+        self.warnings += decoded.warnings
         if markup:
-            _, converted = html.convert(html.decode(data, declared))
-            self.page.extend(converted)
+            self.page.extend(html.convert(decoded.text)[1])
             return
-        body = pages.clean(decoding.decode(data, declared))
+        body = pages.clean(decoded.text)
         for block in text.paragraphs(body):
             self.page.add(BlockKind.PARAGRAPH, body[block.start : block.end])
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A message as it was read."""
+    """What a message says and carries, and how it was read: ``encoding`` is that of its file, or else of its bodies."""
 
     subject: str
     page: PageBuilder
     attachments: Sequence[Attachment]
+    encoding: str
+    warnings: Sequence[Problem]
 
 
 def convert(data: bytes) -> Converted:
     """Reads a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
-    message = _load(data)
+    message, wide = _load(data)
     reader = _Reader()
     reader.message(message)
     if reader.encrypted and not reader.bodies:
         raise errors.EncryptedDocument(
             "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
         )
-    return Converted(_header(message, "Subject"), reader.page, reader.attachments)
+    warnings = [*reader.warnings, *pictures_not_read(reader.passed_over)]
+    encoding = wide or ", ".join(dict.fromkeys(reader.encodings))
+    return Converted(_header(message, "Subject"), reader.page, reader.attachments, encoding, warnings)
+
+
+def pictures_not_read(pictures: int) -> list[Problem]:
+    """Says so, if there are any."""
+    if not pictures:
+        return []
+    said = f"Pictures that the text shows are named, not read: {pictures}."
+    return [Problem("pictures_not_read", said, "Save those that matter and upload them.")]
 
 
 class EmailParser:
@@ -180,17 +199,21 @@ class EmailParser:
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """Attachments, then one page. Raises ``errors.EncryptedDocument`` if the contents are, ``DamagedDocument``."""
         message = convert(path.read_bytes())
-        yield Header(self.name, formats.EMAIL, message.subject[:300], 1)
+        yield Header(self.name, formats.EMAIL, message.subject[:300], 1, message.encoding)
         yield from message.attachments
+        yield from message.warnings
         yield message.page.build(1)
 
 
-def _load(data: bytes) -> Message:
-    """The message in a file, which may be saved in UTF-16; raises ``errors.DamagedDocument`` if it has no headers."""
-    encoding = decoding.guess(data)
-    if encoding.startswith(("utf-16", "utf-32", "utf-8-sig")):
+def _load(data: bytes) -> tuple[Message, str]:
+    """The message in a file, and the file's encoding if it is saved in UTF-16 or UTF-32.
+
+    Raises ``errors.DamagedDocument`` if it has no headers.
+    """
+    encoding = decoding.wide(data) or ""
+    if encoding:
         data = decoding.decode(data).encode()
     message = email.message_from_bytes(data.lstrip(b"\r\n\t "), policy=email.policy.compat32)
     if not message.keys() or not re.match(r"[\x21-\x39\x3b-\x7e]+$", message.keys()[0]):
         raise errors.DamagedDocument("The file is no e-mail message: it has no headers.")
-    return message
+    return message, encoding.removeprefix("utf-8-sig")

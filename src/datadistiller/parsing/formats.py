@@ -33,6 +33,12 @@ GZIP = "application/gzip"
 BZIP2 = "application/x-bzip2"
 XZ = "application/x-xz"
 CODE = "text/x-source"
+PNG = "image/png"
+JPEG = "image/jpeg"
+TIFF = "image/tiff"
+WEBP = "image/webp"
+BMP = "image/bmp"
+GIF = "image/gif"
 
 #: What only packs other files.
 ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ)
@@ -60,6 +66,9 @@ _CODE = (
     ".proto", ".graphql", ".vue",
 )  # fmt: skip
 
+_ON_PICTURES = "the text on it, by OCR, in lines and paragraphs"
+_NOT_ON_PICTURES = "what the picture shows, most handwriting, headings and tables as such"
+
 FORMATS = (
     Format(
         TEXT, "plain text",
@@ -76,8 +85,9 @@ FORMATS = (
     ),
     Format(
         PDF, "PDF", (".pdf",), "page", False,
-        "text, headings by size, lists; embedded files as documents of their own",
-        "text in pictures (no OCR), tables as such, annotations, form values",
+        "text in reading order, headings by size and bookmarks, lists, tables, form fields, notes; "
+        "pages that are pictures by OCR; embedded files as documents of their own",
+        "text in pictures beside text, running headers and footers, scripts",
     ),
     Format(
         DOCX, "Word document", (".docx", ".docm", ".dotx", ".dotm"), "", False,
@@ -163,6 +173,12 @@ FORMATS = (
         "texts, headings and tables by the shape of the elements, data as `element: value`",
         "most attributes, what a document type defines elsewhere, embedded binary data",
     ),
+    Format(PNG, "PNG picture", (".png",), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(JPEG, "JPEG picture", (".jpg", ".jpeg", ".jpe", ".jfif"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(TIFF, "TIFF picture", (".tif", ".tiff"), "page", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(WEBP, "WebP picture", (".webp",), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(BMP, "BMP picture", (".bmp", ".dib"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(GIF, "GIF picture", (".gif",), "", False, _ON_PICTURES, f"{_NOT_ON_PICTURES}, later frames"),
     Format(
         ZIP, "ZIP archive", (".zip",), "", False,
         "the list of its files; each as a document of its own", "encrypted files, links",

@@ -241,10 +241,15 @@ def _shown(markup: str) -> str:
     return whole + mark + tail.replace("<", "&lt;")
 
 
-def decode(data: bytes, declared: str | None = None) -> str:
-    """The text of an HTML file: the charset it declares counts, unless the transport (``declared``) knows better."""
+def read(data: bytes, declared: str | None = None) -> decoding.Decoded:
+    """The markup in an HTML file: the charset it declares counts, unless the transport (``declared``) knows better."""
     found = _META.search(data[:8192]) or _XML_ENCODING.match(data[:512].lstrip())
-    return decoding.decode(data, declared or (found[1].decode("ascii") if found else None))
+    return decoding.read(data, declared or (found[1].decode("ascii") if found else None))
+
+
+def decode(data: bytes, declared: str | None = None) -> str:
+    """The markup alone."""
+    return read(data, declared).text
 
 
 class HtmlParser:
@@ -255,6 +260,8 @@ class HtmlParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
-        title, page = convert(decode(path.read_bytes()))
-        yield Header(self.name, formats.HTML, title, 1)
+        file = read(path.read_bytes())
+        title, page = convert(file.text)
+        yield Header(self.name, formats.HTML, title, 1, file.encoding)
+        yield from file.warnings
         yield page.build(1)

@@ -85,11 +85,13 @@ class JsonParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory. Raises ``errors.DamagedDocument``."""
-        values = _load(read_text(path), media_type)
+        file = read_text(path)
+        values = _load(file.text, media_type)
         title = values[0].get("title") if len(values) == 1 and isinstance(values[0], dict) else None
         page = PageBuilder()
         for value in values:
             for record in _records(value) if len(values) == 1 else (value,):
                 page.add(BlockKind.PARAGRAPH, "\n".join(lines(record)))
-        yield Header(self.name, media_type, title[:300] if isinstance(title, str) else "", 1)
+        yield Header(self.name, media_type, title[:300] if isinstance(title, str) else "", 1, file.encoding)
+        yield from file.warnings
         yield page.build(1)

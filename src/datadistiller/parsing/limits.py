@@ -22,3 +22,9 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_OLE_BYTES = 512 << 20
 #: Entries of an OLE container.
 MAX_OLE_ENTRIES = 20_000
+#: Pixels of a picture; more are refused before they are decoded.
+MAX_PIXELS = 80_000_000
+#: Longest side of what text is recognised on, pixels; larger pictures and pages are scaled down to it.
+MAX_RENDERED_SIDE = 2_000
+#: Seconds of CPU that recognising the text of one page may take; then what is left of the page is left out.
+RECOGNITION_SECONDS = 30

@@ -142,6 +142,8 @@ class MarkdownParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
-        scanner = _Scanner(_COMMENT.sub("", read_text(path)))
-        yield Header(self.name, formats.MARKDOWN, scanner.title, 1)
+        file = read_text(path)
+        scanner = _Scanner(_COMMENT.sub("", file.text))
+        yield Header(self.name, formats.MARKDOWN, scanner.title, 1, file.encoding)
+        yield from file.warnings
         yield scanner.page.build(1)

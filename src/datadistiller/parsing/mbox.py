@@ -66,7 +66,7 @@ def _joined(lines: list[bytes], size: int) -> bytes | None:
 
 
 def _items(data: bytes | None, number: int) -> Iterator[Item]:
-    """What is attached to a message, then its page."""
+    """What is attached to a message, then its page, with what is to be said about it."""
     if data is None:
         error: errors.UnreadableDocument = errors.LimitExceeded(
             f"Message {number} is larger than {limits.MAX_MESSAGE_BYTES >> 20} MiB.",
@@ -84,6 +84,7 @@ def _items(data: bytes | None, number: int) -> Iterator[Item]:
     folder = f"{number} {message.subject.replace('/', '_')[:100]}".rstrip()
     for attached in message.attachments:
         yield replace(attached, path=f"{folder}/{attached.path}")
+    yield from message.warnings
     yield message.page.build(number, message.subject[:200])
 
 

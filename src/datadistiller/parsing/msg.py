@@ -114,6 +114,7 @@ class _Reader:
         self.encrypted = False
         self.bodies = 0
         self._folder = ""  # the subjects of the attached messages that are being read
+        self.passed_over = 0  # pictures that the text shows
         self._container = container
 
     def message(self, message: _Message, depth: int = 0) -> None:
@@ -154,7 +155,9 @@ class _Reader:
         elif name := next((n for key in _FILE_NAMES if (n := attached.line(key))), ""):
             self.encrypted |= name.lower().endswith((".pgp-encrypted", ".p7m"))
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name[:300]}")
-            if not attached.shown_in_body():
+            if attached.shown_in_body():
+                self.passed_over += 1
+            else:
                 path = self._folder + name[:300].replace("/", "_")
                 self.attachments.append(Attachment(path, attached.contents()))
 
@@ -199,6 +202,7 @@ class MsgParser:
                 raise _encrypted()
             yield Header(self.name, formats.MSG, message.line(_SUBJECT)[:300], 1)
             yield from reader.attachments
+            yield from signed.warnings if signed else email.pictures_not_read(reader.passed_over)
             yield reader.page.build(1)
         finally:
             container.close()

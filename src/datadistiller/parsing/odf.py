@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller import errors
-from datadistiller.model import BlockKind
+from datadistiller.model import BlockKind, Problem
 from datadistiller.parsing import archive, limits, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
@@ -47,6 +47,10 @@ class Package:
         """Closes the file."""
         if self._archive is not None:
             self._archive.close()
+
+    def unread(self) -> Iterator[Problem]:
+        """Says what nobody reads; nothing is known of a file that is one piece of XML."""
+        return self._archive.unread() if self._archive is not None else iter(())
 
     def events(self) -> Iterator[tuple[str, Element]]:
         """("start" or "end", element) of the contents, in order; the caller clears what it has used."""

@@ -54,6 +54,7 @@ class OdpParser:
         package = odf.Package(path, "OpenDocument presentation")
         try:
             yield Header(self.name, formats.ODP, package.title(), sum(1 for _ in _slides(package)))
+            yield from package.unread()
             for number, slide in enumerate(_slides(package), 1):
                 if number >= first_page:
                     yield _page(slide, package, number)

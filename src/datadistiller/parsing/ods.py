@@ -75,6 +75,7 @@ class OdsParser:
         try:
             count = sum(1 for _, kind, _ in _walk(package) if kind == "table")
             yield Header(self.name, formats.ODS, package.title(), count)
+            yield from package.unread()
             for number, items in groupby(_walk(package), key=lambda item: item[0]):
                 if number >= first_page:
                     yield _Sheet().read(items, number)

@@ -26,6 +26,7 @@ class OdtParser:
             for text in package.furniture():
                 body.page.add(BlockKind.PARAGRAPH, text)
             yield Header(self.name, formats.ODT, package.title() or body.title, 1)
+            yield from package.unread()
             yield body.page.build(1)
         finally:
             package.close()

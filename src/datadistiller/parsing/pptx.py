@@ -104,6 +104,7 @@ class PptxParser:
             part = office.main_part(archive, "ppt/presentation.xml", _WHAT)
             slides = _slides(archive, part)
             yield Header(self.name, formats.PPTX, office.title(archive), len(slides))
+            yield from archive.unread()
             for number, slide in enumerate(slides[first_page - 1 :], first_page):
                 yield self._page(archive, slide, number)
         finally:

@@ -2,10 +2,12 @@
 
 Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
 
-    request   {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds,
+    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds,
                max_attachments (null: none are wanted), max_attachment_bytes}
+              {kind: draw, path, media_type, page, width, max_pixels, marks: [[left, top, right, bottom], ...],
+               cpu_seconds}                                               marks: in parts of the page, see ``drawing``
     answers   {kind: ready, memory_bytes}
-              {kind: header, parser, media_type, title, page_count}
+              {kind: header, parser, media_type, title, page_count, encoding}
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
                size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised}
               {kind: warning, code, message, hint}
@@ -14,6 +16,7 @@ Never pickle: the child reads hostile files, and what it sends is checked before
               {kind: attached, problem}             with one the bytes are worth nothing
               {kind: error, code, message, hint, where, memory_bytes}   ends the document
               {kind: end, memory_bytes}                                 ends the document
+              {kind: picture, memory_bytes}, and behind it the PNG itself with its length in front
 """
 
 from __future__ import annotations
@@ -59,7 +62,11 @@ class Malformed(Exception):
 
 def pack(message: Mapping[str, Any]) -> bytes:
     """A message as it goes over the pipe."""
-    body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return framed(json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+
+
+def framed(body: bytes) -> bytes:
+    """Bytes as they go over the pipe."""
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
@@ -90,6 +97,7 @@ def header_message(header: Header) -> dict[str, Any]:
         "media_type": header.media_type,
         "title": header.title,
         "page_count": header.page_count,
+        "encoding": header.encoding,
     }
 
 
@@ -159,6 +167,7 @@ def to_header(message: Mapping[str, Any]) -> Header:
             str(message["media_type"])[:200],
             str(message["title"])[:1000],
             None if count is None else int(count),
+            str(message["encoding"])[:100],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Malformed("header") from error

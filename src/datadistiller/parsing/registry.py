@@ -42,6 +42,12 @@ PARSERS = {
     formats.GZIP: ("tarred", "TarParser"),
     formats.BZIP2: ("tarred", "TarParser"),
     formats.XZ: ("tarred", "TarParser"),
+    formats.PNG: ("picture", "PictureParser"),
+    formats.JPEG: ("picture", "PictureParser"),
+    formats.TIFF: ("picture", "PictureParser"),
+    formats.WEBP: ("picture", "PictureParser"),
+    formats.BMP: ("picture", "PictureParser"),
+    formats.GIF: ("picture", "PictureParser"),
     formats.CODE: ("text", "CodeParser"),
 }
 

@@ -55,17 +55,19 @@ _PACKED = (
     (b"\xfd7zXZ\0", formats.XZ),
 )
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+_PICTURES = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), formats.PNG),
+    (re.compile(rb"\xff\xd8\xff"), formats.JPEG),
+    (re.compile(rb"GIF8[79]a"), formats.GIF),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), formats.TIFF),
+    (re.compile(rb"RIFF....WEBP", re.S), formats.WEBP),
+    (re.compile(rb"BM.{4}\0{4}.{3}\0[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}", re.S), formats.BMP),
+)
 
 #: Beginnings of files that cannot be read, and what a person calls them.
 _FOREIGN = (
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
     (b"\0\0\0\x0cjP", "a JPEG 2000 picture"),
-    (b"RIFF", "a WebP picture or a recording"),
+    (b"RIFF", "a recording or a video"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
     (b"%!PS", "a PostScript file"),
@@ -118,6 +120,9 @@ def sniff(head: bytes, filename: str) -> str:
         return _sniff_ole(head, extension)
     if _RTF.match(head):
         return formats.RTF
+    for magic, media_type in _PICTURES:
+        if magic.match(head):
+            return media_type
     if packed := _sniff_packed(head):
         return packed
     _refuse_foreign(head)

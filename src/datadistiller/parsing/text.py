@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from datadistiller.model import Block, BlockKind, Page
 from datadistiller.parsing import Header, Item, decoding, formats, pages
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path) -> decoding.Decoded:
     """The decoded, cleaned text of a file of any encoding."""
-    return pages.clean(decoding.decode(path.read_bytes()))
+    decoded = decoding.read(path.read_bytes())
+    return dataclasses.replace(decoded, text=pages.clean(decoded.text))
 
 
 def paragraphs(text: str, kind: BlockKind = BlockKind.PARAGRAPH) -> tuple[Block, ...]:
@@ -42,9 +44,10 @@ class TextParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
-        text = read_text(path)
-        yield Header(self.name, formats.TEXT, "", 1)
-        yield Page(1, text, paragraphs(text))
+        file = read_text(path)
+        yield Header(self.name, formats.TEXT, "", 1, file.encoding)
+        yield from file.warnings
+        yield Page(1, file.text, paragraphs(file.text))
 
 
 class CodeParser:
@@ -55,6 +58,7 @@ class CodeParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
-        text = read_text(path)
-        yield Header(self.name, formats.CODE, "", 1)
-        yield Page(1, text, paragraphs(text, BlockKind.CODE))
+        file = read_text(path)
+        yield Header(self.name, formats.CODE, "", 1, file.encoding)
+        yield from file.warnings
+        yield Page(1, file.text, paragraphs(file.text, BlockKind.CODE))

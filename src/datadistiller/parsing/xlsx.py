@@ -182,6 +182,7 @@ class XlsxParser:
         try:
             book = _Workbook(archive, office.main_part(archive, "xl/workbook.xml", _WHAT))
             yield Header(self.name, formats.XLSX, office.title(archive), len(book.sheets))
+            yield from archive.unread()
             for number, (name, part) in enumerate(book.sheets[first_page - 1 :], first_page):
                 yield self._page(book, part, number, " ".join(name.split()))
         finally:

@@ -252,7 +252,8 @@ class XmlParser:
         """One page. The whole file is held in memory. Raises ``errors.DamagedDocument``."""
         data = path.read_bytes()
         declared = _DECLARED.match(data.lstrip()[:512])
-        text = pages.clean(decoding.decode(data, declared[1].decode("ascii") if declared else None)).strip()
-        title, page = convert(text)
-        yield Header(self.name, formats.XML, title, 1)
+        file = decoding.read(data, declared[1].decode("ascii") if declared else None)
+        title, page = convert(pages.clean(file.text).strip())
+        yield Header(self.name, formats.XML, title, 1, file.encoding)
+        yield from file.warnings
         yield page.build(1)

@@ -9,8 +9,11 @@ from typing import Any
 
 from datadistiller.model import Answer, Mode
 from datadistiller.query import citations, selection
+from datadistiller.query.rerank import Rerank
 from datadistiller.query.search import Search, timed
 
+#: What scores passages if no model does.
+SEARCH = "search"
 NOTHING = "Nothing in the documents answers this question."
 
 
@@ -19,6 +22,7 @@ class Ask:
     """The whole way from a question to a cited answer."""
 
     search: Search
+    rerank: Rerank | None = None
 
     async def ask(
         self,
@@ -36,13 +40,18 @@ class Ask:
         ``text`` is None. Raises what ``Search.search`` raises.
         """
         begun = time.perf_counter()
-        found = await self.search.search(question, top_k, mode, collection, filter)
-        timings = dict(found.timings_ms)
+        wanted = self.rerank.wanted(top_k) if self.rerank else top_k
+        found = await self.search.search(question, wanted, mode, collection, filter)
+        passages, timings = found.passages, dict(found.timings_ms)
+        if self.rerank:
+            with timed(timings, "rerank"):
+                passages = await self.rerank.best(question, passages, top_k)
         chosen: selection.Selection | None = None
         if answer:
             with timed(timings, "answer"):
-                chosen = selection.select(question, found.passages)
-        sentences = citations.cite(found.passages, chosen.choices) if chosen else []
+                chosen = selection.select(question, passages)
+        sentences = citations.cite(passages, chosen.choices) if chosen else []
         text = citations.render(sentences) or NOTHING if answer else None
         took = 1000 * (time.perf_counter() - begun)
-        return Answer(question, text, bool(sentences), sentences, found.passages, took, timings)
+        scored_by = self.rerank.reranker.name if self.rerank else SEARCH
+        return Answer(question, text, bool(sentences), sentences, passages, took, scored_by, timings)

@@ -45,9 +45,10 @@ class _Inquiry:
     question: str
     top_k: int
     mode: Mode
-    allowed: NDArray[np.int64] | None
+    allowed: NDArray[np.int64] | None = None
     vector: NDArray[np.float32] | None = None  # once embedded
     seen: dict[int, Passage | None] = field(default_factory=dict)  # looked up so far; None: not to be shown
+    looks: int = 0  # that what was seen took
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -81,17 +82,29 @@ class Search:
 
         ``score`` is the fused score (the cosine or BM25 in the other modes), ``similarity`` the cosine where known.
         """
-        timings: dict[str, float] = {}
-        allowed = await self.chunks.allowed_jobs(collection, filter)
-        if allowed is not None and not len(allowed):
-            return SearchResult((), timings)
-        inquiry = _Inquiry(question, top_k, mode, allowed, timings=timings)
+        inquiry = _Inquiry(question, top_k, mode)
+        passages = await self._inquire(inquiry, collection, filter)
+        # A document may have got a new version after the index was asked: its chunks of before are gone, and the index
+        # did not have all of the new ones yet. It has them now.
+        dropped = [number for number, passage in inquiry.seen.items() if passage is None]
+        if dropped and await self.chunks.any_gone(dropped):
+            inquiry.seen, inquiry.looks = {}, 0
+            passages = await self._inquire(inquiry, collection, filter)
+        return SearchResult(passages, inquiry.timings)
+
+    async def _inquire(
+        self, inquiry: _Inquiry, collection: str | None, filter: Mapping[str, Any] | None
+    ) -> Sequence[Passage]:
+        """Asks the index, and deeper if too few of the chunks found may be shown."""
+        inquiry.allowed, top_k = await self.chunks.allowed_jobs(collection, filter), inquiry.top_k
+        if inquiry.allowed is not None and not len(inquiry.allowed):
+            return ()
         depth = max(DEPTH, 2 * top_k)
         while True:
             found, more = await self._candidates(inquiry, depth)
             passages = await self._hydrate(inquiry, found)
             if len(passages) >= top_k or not more or depth >= MAX_DEPTH:
-                return SearchResult(passages, timings)
+                return passages
             depth *= 2
 
     async def _candidates(self, inquiry: _Inquiry, depth: int) -> tuple[fusion.Fused, bool]:
@@ -118,7 +131,21 @@ class Search:
             return await self.index.keyword_search(words.keywords(inquiry.question), depth, inquiry.allowed)
 
     async def _hydrate(self, inquiry: _Inquiry, found: fusion.Fused) -> list[Passage]:
-        """The first ``top_k`` of the chunks found that may be shown, with their scores."""
+        """The first ``top_k`` of the chunks found that may be shown, with their scores.
+
+        If that took several looks, a document may have got a new version between them, so that what was seen is of
+        two versions, or of none: all of it is looked up again in one.
+        """
+        passages = await self._choose(inquiry, found)
+        while inquiry.looks > 1:
+            before = inquiry.seen
+            inquiry.seen, inquiry.looks = {}, 0
+            await self._look_up(inquiry, list(before))
+            if inquiry.seen != before:
+                passages = await self._choose(inquiry, found)
+        return passages
+
+    async def _choose(self, inquiry: _Inquiry, found: fusion.Fused) -> list[Passage]:
         passages: list[Passage] = []
         at = 0
         while len(passages) < inquiry.top_k and at < len(found.numbers):
@@ -139,5 +166,8 @@ class Search:
         if not unknown:
             return
         with timed(inquiry.timings, "hydrate"):
-            live = {passage.chunk_no: passage for passage in await self.chunks.passages(unknown)}
+            # None of a higher rank can be missing: whoever is shown is among the first of those looked up with it.
+            found = await self.chunks.passages(unknown, located=inquiry.top_k)
+        live = {passage.chunk_no: passage for passage in found}
+        inquiry.looks += 1
         inquiry.seen.update({number: live.get(number) for number in unknown})

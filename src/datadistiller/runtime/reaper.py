@@ -72,8 +72,8 @@ class Sweeper:
         return min(SWEEP_SECONDS, self._grace.total_seconds() / 3)
 
     async def sweep(self) -> None:
-        """Goes through the whole object store once."""
-        swept = 0
+        """Removes what versions of documents left behind, then goes through the whole object store once."""
+        swept = await self._sweep_retired()
         seen: set[str] = set()
         async for keys in self._old_keys():
             known = await self._inspection.object_keys_known(keys)
@@ -89,6 +89,16 @@ class Sweeper:
         aborted = await self._store.abort_unfinished(datetime.now(UTC) - self._unfinished)
         if swept or aborted:
             structlog.get_logger().info("objects_swept", objects=swept, unfinished_uploads=aborted)
+
+    async def _sweep_retired(self) -> int:
+        """Removes files that versions of documents left behind; how many. Nobody reads them: no grace is needed."""
+        swept = 0
+        while keys := await self._inspection.retired_objects(SWEEP_BATCH):
+            for key in keys:
+                await self._store.delete(key)
+            await self._inspection.forget_retired(keys)
+            swept += len(keys)
+        return swept
 
     async def _old_keys(self) -> AsyncIterator[list[str]]:
         limit = datetime.now(UTC) - self._grace

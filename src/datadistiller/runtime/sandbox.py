@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from datadistiller import errors, model
 from datadistiller.parsing import Header, formats, protocol
 from datadistiller.parsing.attaching import clean_path
+from datadistiller.parsing.limits import PIECE_BYTES
 from datadistiller.runtime.sandbox_child import Child, Ending, Gone, Silent
+from datadistiller.runtime.sandbox_ports import Attachments, OnPage
 
 #: The parser process; the memory it may use is added as its last argument.
 COMMAND = (sys.executable, "-s", "-m", "datadistiller.parsing.child")
@@ -34,45 +36,6 @@ MAX_WARNINGS = 100
 #: A process that kept more memory than this after a document, beyond what it started with, is replaced, bytes.
 KEPT_BYTES = 96 << 20
 
-#: Called after each page with the pages read so far and how many there are (None: not known).
-OnPage = Callable[[int, int | None], Awaitable[None]]
-
-
-class Attachments(Protocol):
-    """Takes in the files that come out of one document, one after the other.
-
-    Told between ``begin`` and ``end`` is one of them: its bytes. What it raises ends the reading.
-    """
-
-    #: How many may come at most, and how many bytes in all.
-    most_members: int
-    most_bytes: int
-
-    async def begin(self, path: str, media_type: str) -> None:
-        """The next one, of a type that can be read. ``path`` is safe to show."""
-        ...
-
-    async def write(self, piece: bytes) -> None:
-        """More of it."""
-        ...
-
-    async def end(self, problem: model.Problem | None) -> None:
-        """All of it has come; with a problem it is worth nothing."""
-        ...
-
-    def refuse(self, path: str, size: int, problem: model.Problem) -> None:
-        """One that is not taken out of the document. ``size`` is what the document says of it, bytes."""
-        ...
-
-    def keep(self) -> None:
-        """All that came so far stays."""
-        ...
-
-    async def rewind(self) -> None:
-        """What came since the last ``keep`` is forgotten; it may come again."""
-        ...
-
-
 _log = structlog.get_logger(__name__)
 
 
@@ -81,8 +44,9 @@ class Limits:
     """What one document may cost; the defaults are those of the settings of the same names."""
 
     parse_seconds: float = 300
-    page_seconds: float = 30
-    memory_mb: int = 1024
+    page_seconds: float = 60
+    ocr_seconds: float = 1200
+    memory_mb: int = 1536
     documents: int = 100
     max_pages: int = 10_000
     max_text_chars: int = 50_000_000
@@ -105,6 +69,7 @@ class _Reading:
         self.on_page = on_page
         self.attachments = attachments
         self.limit: asyncio.Timeout | None = None
+        self.seconds = limits.parse_seconds
         self.header: Header | None = None
         self.pages: list[model.Page] = []
         self.warnings: list[model.Problem] = []
@@ -126,7 +91,7 @@ class _Reading:
             "first_page": len(self.pages) + 1,
             "max_pages": self.limits.max_pages,
             "max_text_chars": self.limits.max_text_chars,
-            "cpu_seconds": self.limits.parse_seconds,
+            "cpu_seconds": self.limits.parse_seconds + self.limits.ocr_seconds,
             "max_attachments": self.attachments.most_members if self.attachments else None,
             "max_attachment_bytes": self.attachments.most_bytes if self.attachments else 0,
         }
@@ -158,6 +123,25 @@ class _Reading:
         if self.header is None or page.number != len(self.pages) + 1:
             raise protocol.Malformed("order")
         self.pages.append(page)
+        if page.recognised:
+            self._prolong()
+
+    def _prolong(self) -> None:
+        """A page took long for a good reason: so many more seconds for the others, while there are any left."""
+        more = min(self.limits.page_seconds, self.limits.parse_seconds + self.limits.ocr_seconds - self.seconds)
+        when = self.limit.when() if self.limit else None
+        if self.limit and when is not None and not self.limit.expired():
+            self.limit.reschedule(when + more)
+            self.seconds += more
+
+    def give_up(self, error: errors.PermanentError) -> None:
+        """Pages that were read are kept, and all others failed; without any the document did."""
+        if self.page_count is None or not any(page.text for page in self.pages):
+            self.error = error
+            return
+        for page in range(len(self.pages) + 1, self.page_count + 1):
+            self.pages.append(model.Page(page, "", problem=error.problem()))
+        self.finished = True
 
     def failed(self, error: errors.PermanentError, retry: bool) -> None:
         """The process died at the next page: it is tried again, given up alone, or the document fails."""
@@ -168,16 +152,19 @@ class _Reading:
             return
         self._failures += 1
         if not paged or self._failures > MAX_FAILED_PAGES:
-            self.error = error
+            self.give_up(error)
             return
         self.pages.append(model.Page(page, "", problem=error.problem()))
         self.finished = page == self.page_count
 
-    async def settle_attachments(self) -> None:
-        """After a death: those of a page that is tried again come again, those of one that is given up do not."""
+    async def settle_attachments(self, unread: bool = False) -> None:
+        """After a death: those of a page that is tried again come again, those of one that is given up do not.
+
+        ``unread``: there is no time for the page that they came with.
+        """
         if self.attachments is None:
             return
-        if self._retried == len(self.pages) + 1:
+        if unread or self._retried == len(self.pages) + 1:
             await self.attachments.rewind()
         else:
             self.attachments.keep()
@@ -197,7 +184,7 @@ class _Reading:
         assert self.header is not None
         header = self.header
         return model.ParsedDocument(
-            tuple(self.pages), header.title, header.parser, header.media_type, tuple(self.warnings)
+            tuple(self.pages), header.title, header.parser, header.media_type, tuple(self.warnings), header.encoding
         )
 
 
@@ -236,10 +223,12 @@ class Sandbox:
     ) -> model.ParsedDocument:
         """Reads a file. A page that cannot be read has a ``problem``; text and pages of the others are there.
 
-        The files in it go to ``attachments``; without that they are passed over.
+        Nor can one be that no time was left for, or that comes after too many others. Each page that had to be
+        recognised gives the document ``page_seconds`` more, up to ``ocr_seconds``. The files in it go to
+        ``attachments``; without that they are passed over.
 
         Raises an ``errors.UnreadableDocument`` for what is wrong with the file, ``errors.ParserCrashed``,
-        ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened to all of it or to too many pages,
+        ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened before any text was read,
         ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
         """
         reading = _Reading(path, media_type, self._limits, on_page, attachments)
@@ -252,9 +241,10 @@ class Sandbox:
             except TimeoutError:
                 if not limit.expired():
                     raise
-                raise errors.ParserTimedOut(
-                    f"Reading the document took longer than {self._limits.parse_seconds:g} seconds."
-                ) from None
+                reading.give_up(
+                    errors.ParserTimedOut(f"Reading the document took longer than {reading.seconds:g} seconds.")
+                )
+                await reading.settle_attachments(unread=True)
         return reading.document()
 
     async def _attempt(self, reading: _Reading) -> None:
@@ -302,7 +292,7 @@ class Sandbox:
         if media_type not in formats.BY_MEDIA_TYPE:
             raise protocol.Malformed("media type")
         await attachments.begin(path, media_type)
-        while piece := await child.receive_piece(self._limits.page_seconds):
+        while piece := await child.receive_bytes(self._limits.page_seconds, PIECE_BYTES):
             with reading.pausing():
                 await attachments.write(piece)
         problem = protocol.to_problem(await child.receive(self._limits.page_seconds))

@@ -17,7 +17,7 @@ from typing import Any
 
 import datadistiller
 from datadistiller import errors
-from datadistiller.parsing import limits, protocol
+from datadistiller.parsing import protocol
 
 #: How long a new process may take until it is ready, seconds.
 START_SECONDS = 60.0
@@ -29,6 +29,8 @@ _MEMORY_SHARE = 0.6
 _ERROR_NAME = re.compile(rb"^(?:Fatal Python error: )?([A-Za-z_.]+(?:Error|Exception|fault|Abort)\w*)", re.M)
 #: What a parser process sees of the environment: what its Python needs to start, never a secret.
 _ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
+#: OpenBLAS (in numpy and OpenCV) reserves memory for each of its threads, and none of them has work here.
+_FIXED = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Silent(Exception):
@@ -106,7 +108,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=env | {"PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": "1"},
+            env=env | {"PYTHONPATH": source} | _FIXED,
             cwd="/",
             process_group=0,  # to be killed whole; not a session of its own, in which its nice value would not count
         )
@@ -114,7 +116,7 @@ class Child:
         try:
             await child._connect()
         except BaseException:
-            child.end()
+            await asyncio.shield(child.end())  # nobody else knows of it
             raise
         return child
 
@@ -155,27 +157,19 @@ class Child:
 
     async def receive(self, seconds: float, max_bytes: int = _READ_BYTES) -> dict[str, Any]:
         """The next answer. Raises ``Silent`` after so many seconds, and ``Gone``."""
+        body = await self.receive_bytes(seconds, max_bytes)
+        try:
+            # Large pages are decoded beside the event loop, so that heartbeats go on.
+            return protocol.unpack(body) if len(body) < _READ_BYTES else await asyncio.to_thread(protocol.unpack, body)
+        except protocol.Malformed as error:
+            raise Gone from error
+
+    async def receive_bytes(self, seconds: float, max_bytes: int) -> bytes:
+        """Bytes with their length in front, as they came over the pipe. Raises as ``receive`` does."""
         try:
             async with asyncio.timeout(seconds) as limit:
                 length = int.from_bytes(await self._reader.readexactly(protocol.LENGTH_BYTES), "big")
                 if length > max_bytes:
-                    raise Gone
-                body = await self._reader.readexactly(length)
-            # Large pages are decoded beside the event loop, so that heartbeats go on.
-            return protocol.unpack(body) if length < _READ_BYTES else await asyncio.to_thread(protocol.unpack, body)
-        except (asyncio.IncompleteReadError, protocol.Malformed) as error:
-            raise Gone from error
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise Silent from error
-
-    async def receive_piece(self, seconds: float) -> bytes:
-        """The next piece of an attachment; empty at its end. Raises ``Silent`` after so many seconds, and ``Gone``."""
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                length = int.from_bytes(await self._reader.readexactly(protocol.LENGTH_BYTES), "big")
-                if length > limits.PIECE_BYTES:
                     raise Gone
                 return await self._reader.readexactly(length)
         except asyncio.IncompleteReadError as error:

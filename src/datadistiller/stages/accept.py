@@ -11,11 +11,8 @@ from uuid import uuid4
 
 from datadistiller import errors, model, objects
 from datadistiller.messages import INGEST_TOPIC
-from datadistiller.parsing import sniff
+from datadistiller.stages import incoming
 from datadistiller.store import jobs, signals
-
-#: What the type of a file is told from.
-HEAD_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,63 +47,27 @@ class Accept:
 
         Raises FileEmpty, TypeNotSupported, FileTooLarge, IdempotencyMismatch, CapacityError, Unavailable.
         """
-        head = await _read_head(body)
-        media_type = _media_type(head[:HEAD_BYTES], filename)
         job_id = uuid4()
         key = objects.object_key(job_id, filename)
-        digest = hashlib.sha256()
-        size = await self._store.put(key, self._measured(filename, head, body, digest.update))
+        file = await incoming.receive(self._store, key, filename, body, self._max_bytes)
         recording = False
         try:
             said = await details()
-            sha256 = digest.hexdigest()
-            wanted = _request_hash(sha256, filename, said)
+            wanted = _request_hash(file.sha256, filename, said)
             recording = True
             accepted = await self._jobs.accept(
-                jobs.NewJob(job_id=job_id, filename=filename, collection=said.collection, media_type=media_type,
-                            file_size=size, sha256=sha256, object_key=key, lane=said.lane, metadata=said.metadata,
-                            idempotency_key=said.idempotency_key, request_hash=wanted)
+                jobs.NewJob(job_id=job_id, filename=filename, collection=said.collection, media_type=file.media_type,
+                            file_size=file.size, sha256=file.sha256, object_key=key, lane=said.lane,
+                            metadata=said.metadata, idempotency_key=said.idempotency_key, request_hash=wanted)
             )  # fmt: skip
         except BaseException as error:
             if not recording or isinstance(error, errors.RequestError):  # the database surely does not refer to it
                 await self._store.delete(key)
             raise
-        if accepted.job.object_key != key:
-            await self._store.replace_missing(accepted.job.object_key, spare=key)
+        await incoming.keep(self._store, key, file, accepted.job)
         if not accepted.job.status.terminal:
             await self._notifier.notify(signals.WORK, INGEST_TOPIC)
         return accepted
-
-    async def _measured(
-        self, filename: str, head: bytes, rest: AsyncIterator[bytes], update: Callable[[bytes], None]
-    ) -> AsyncIterator[bytes]:
-        """The whole body, hashed on the way, until it is too large."""
-        size, chunk = 0, head
-        while chunk:
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise errors.FileTooLarge(f"'{filename}' is larger than the limit of {self._max_bytes} bytes.")
-            update(chunk)
-            yield chunk
-            chunk = await anext(rest, b"")
-
-
-async def _read_head(body: AsyncIterator[bytes]) -> bytes:
-    head = bytearray()
-    while len(head) < HEAD_BYTES and (chunk := await anext(body, b"")):
-        head += chunk
-    return bytes(head)
-
-
-def _media_type(head: bytes, filename: str) -> str:
-    if not head:
-        raise errors.FileEmpty(f"'{filename}' is empty (0 bytes).")
-    try:
-        return sniff.sniff(head, filename)
-    except errors.EmptyDocument as error:
-        raise errors.FileEmpty(error.message, hint=error.hint) from error
-    except errors.UnreadableDocument as error:
-        raise errors.TypeNotSupported(error.message, hint=error.hint) from error
 
 
 def _request_hash(sha256: str, filename: str, said: Details) -> str:

@@ -15,7 +15,7 @@ _HARMLESS = frozenset({errors.UnsupportedType.code, errors.EmptyDocument.code})
 
 
 class Intake:
-    """``runtime.sandbox.Attachments`` of one reading of one document.
+    """``runtime.sandbox_ports.Attachments`` of one reading of one document.
 
     Each reading stores under job ids of its own, so that two workers that read the same document (one was given up)
     never write the same object. What no settlement takes is deleted here, or by the sweeper.
@@ -38,17 +38,17 @@ class Intake:
         self._storing = Storing(store)
 
     async def begin(self, path: str, media_type: str) -> None:
-        """See ``runtime.sandbox.Attachments``."""
+        """See ``runtime.sandbox_ports.Attachments``."""
         self._close()
         self._spool = Spool(path, media_type)
 
     async def write(self, piece: bytes) -> None:
-        """See ``runtime.sandbox.Attachments``. Raises OSError if the disk for temporary files is full."""
+        """See ``runtime.sandbox_ports.Attachments``. Raises OSError if the disk for temporary files is full."""
         assert self._spool is not None
         await self._spool.write(piece)
 
     async def end(self, problem: model.Problem | None) -> None:
-        """See ``runtime.sandbox.Attachments``. Raises what the object store does."""
+        """See ``runtime.sandbox_ports.Attachments``. Raises what the object store does."""
         spool = self._spool
         assert spool is not None
         if problem is None and spool.sha256 == self._job.sha256:
@@ -68,7 +68,7 @@ class Intake:
         await self._storing.finish()
 
     def refuse(self, path: str, size: int, problem: model.Problem) -> None:
-        """See ``runtime.sandbox.Attachments``."""
+        """See ``runtime.sandbox_ports.Attachments``."""
         if self._deep:
             problem = errors.LimitExceeded(
                 "What lies this deep in other files is not taken out (DATADISTILLER_MAX_NESTING).",
@@ -77,11 +77,11 @@ class Intake:
         self.found.append(model.Member(path, size, problem=problem, missed=problem.code not in _HARMLESS))
 
     def keep(self) -> None:
-        """See ``runtime.sandbox.Attachments``."""
+        """See ``runtime.sandbox_ports.Attachments``."""
         self._kept = len(self.found)
 
     async def rewind(self) -> None:
-        """See ``runtime.sandbox.Attachments``."""
+        """See ``runtime.sandbox_ports.Attachments``."""
         await self._drop(self._kept)
 
     async def discard(self) -> None:

@@ -56,7 +56,7 @@ class Embed:
             if indexed is None:
                 outcomes.append(Failed(delivery, errors.LeaseLost("The chunk is gone.")))
             elif indexed.vector is not None:
-                outcomes.append(Done(delivery, Embedded(indexed.vector)))
+                outcomes.append(Done(delivery, Embedded(indexed.vector, found=True)))
             else:
                 new.setdefault(indexed.text, []).append(delivery)
         self._count(FOUND, sum(isinstance(outcome, Done) for outcome in outcomes))
@@ -87,7 +87,7 @@ class Embed:
         """The results of all chunks with one text."""
         self._count(COMPUTED, 1)
         self._count(REPEATED, len(alike) - 1)
-        return [Done(delivery, Embedded(vector)) for delivery in alike]
+        return [Done(delivery, Embedded(vector, found=number > 0)) for number, delivery in enumerate(alike)]
 
     async def _vectors(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Unit vectors ``float16[len(texts), dim]``, little endian as they are stored."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from datadistiller import errors, model
-from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome
+from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome, Spent
 from datadistiller.parsing import protocol
 from datadistiller.parsing.listing import Listing
 from datadistiller.stages.attachments import Intake
@@ -48,7 +48,7 @@ class Ingest:
 
     async def _ingest(self, delivery: Delivery) -> Outcome:
         try:
-            job = await self._jobs.get(delivery.job_id)
+            job = await self._jobs.to_read(delivery.job_id)
             intake = await self._open_intake(job)
         except errors.JobNotFound as error:
             return Failed(delivery, errors.LeaseLost(error.message))
@@ -65,15 +65,18 @@ class Ingest:
         return outcome
 
     async def _result(self, delivery: Delivery, job: model.Job, intake: Intake) -> Outcome:
+        begun = time.monotonic()
         document = await self._read(delivery, job, intake)
+        read = time.monotonic()
         await self._advance(delivery, model.Status.CHUNKING, _CHUNKING, len(document.pages))
-        chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+        chunks = await asyncio.to_thread(self._chunker.chunk, job.chunks_id, document, job.filename)
         if not chunks and intake.found:
             document = _with_list(document, intake.found)
-            chunks = await asyncio.to_thread(self._chunker.chunk, job.job_id, document, job.filename)
+            chunks = await asyncio.to_thread(self._chunker.chunk, job.chunks_id, document, job.filename)
+        spent = Spent(job.file_size, read - begun, time.monotonic() - read)
         if not chunks:
-            return Failed(delivery, _why_empty(document))
-        return Done(delivery, Ingested(document, chunks, intake.found))
+            return Failed(delivery, _why_empty(document), Ingested(document, chunks, spent=spent))
+        return Done(delivery, Ingested(document, chunks, intake.found, spent))
 
     async def _read(self, delivery: Delivery, job: model.Job, intake: Intake) -> model.ParsedDocument:
         await self._advance(delivery, model.Status.PROCESSING, _FIRST)
@@ -106,8 +109,7 @@ def _with_list(document: model.ParsedDocument, members: Sequence[model.Member]) 
 
 
 def _why_empty(document: model.ParsedDocument) -> errors.DataDistillerError:
-    """Pages that failed explain it better than that there is no text."""
-    for page in document.pages:
-        if page.problem:
-            return protocol.to_error(page.problem.as_json())
-    return errors.NoText()
+    """Pages that failed explain it better than that there is no text, and so does what the parser said of pictures."""
+    problems = [page.problem for page in document.pages if page.problem]
+    problems += [warning for warning in document.warnings if warning.code == errors.NoText.code]
+    return protocol.to_error(problems[0].as_json()) if problems else errors.NoText()

@@ -37,8 +37,8 @@ class Objects(Protocol):
 class Jobs(Protocol):
     """The records of documents."""
 
-    async def get(self, job_id: UUID) -> model.Job:
-        """Raises ``errors.JobNotFound``, also for a deleted document."""
+    async def to_read(self, job_id: UUID) -> model.Job:
+        """The job with the file that this attempt reads. Raises ``errors.JobNotFound``, also for a deleted document."""
         ...
 
     async def advance(

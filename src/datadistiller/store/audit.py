@@ -25,6 +25,7 @@ RULES = {
     "wrong_counts": "{n} finished documents have other numbers of chunks than they say",
     "without_reason": "{n} documents are failed or partial without a reason",
     "doubled_chunks": "{n} places of documents are held by two chunks",
+    "leftover_versions": "{n} chunks are of versions of documents that nobody works on",
     "untrue_citations": "{n} chunks do not stand on their page as they say",
     "indexed_without_vector": "{n} chunks count as indexed and have no vector",
 }

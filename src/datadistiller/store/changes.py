@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 
 from datadistiller import indexing
+from datadistiller.store.completion import Completion
 from datadistiller.store.database import Database
 from datadistiller.store.locks import Lock, advisory_lock
 from datadistiller.store.statements import Statements
@@ -64,6 +65,7 @@ class Changes:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._sql = Statements("changes")
+        self._completion = Completion()
 
     @contextlib.asynccontextmanager
     async def lock(self) -> AsyncIterator[Lock]:
@@ -140,9 +142,10 @@ class Changes:
             jobs = [row["job_id"] for row in found]
             if not jobs:
                 return set()
+            await self._completion.hold(conn, jobs)
             await conn.execute(self._sql["lock_jobs"], {"jobs": jobs})
             marked = await (await conn.execute(self._sql["acknowledge"], {"numbers": numbers})).fetchall()
             moved = [row["job_id"] for row in marked]
             if moved:
-                await conn.execute(self._sql["finish"], {"jobs": moved})
+                await self._completion.finish(conn, moved)
         return set(moved)

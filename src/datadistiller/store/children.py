@@ -7,6 +7,7 @@ The steps of ``Children`` run in a transaction of their caller. Whoever changes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,18 @@ from datadistiller import errors, model
 from datadistiller.messages import INGEST_TOPIC, REMOVE_TOPIC
 from datadistiller.store.database import Connection, Database
 from datadistiller.store.statements import Statements
+
+_OWN = errors.UnsupportedType("It is an earlier version of the file that it lies in.").problem()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a document: of which version, which one queries find, and whether it was ever read before."""
+
+    job_id: UUID
+    version: int
+    searched: int
+    again: bool
 
 
 class Children:
@@ -37,13 +50,14 @@ class Children:
         rows = await self._all(conn, "orphans", gone=list(gone), loose=list(loose))
         return [row["job_id"] for row in rows]
 
-    async def record(self, conn: Connection, parent: UUID, members: Sequence[model.Member], again: bool) -> None:
-        """Links what a reading of ``parent`` gave; new documents begin, and what now lies in nothing is deleted.
+    async def record(self, conn: Connection, reading: Reading, members: Sequence[model.Member]) -> None:
+        """Links what a reading gave; new documents begin, and what now lies in nothing is deleted.
 
-        ``again``: it was read before. ``errors.TransientError`` if a document that had the bytes of a member was
-        deleted since the member was read.
+        What lies in the version that queries find stays until another one takes over. ``errors.TransientError`` if a
+        document that had the bytes of a member was deleted since the member was read.
         """
-        before = await self._all(conn, "linked", parent=parent) if again else []
+        parent, versions = reading.job_id, {"version": reading.version, "searched": reading.searched}
+        before = await self._all(conn, "linked", parent=parent) if reading.again else []
         deleted = {row["sha256"]: row["child_id"] for row in before if row["deleted"]}
         fresh = {m.sha256: m for m in members if m.job_id is not None and m.sha256 not in deleted}
         if fresh:
@@ -53,8 +67,10 @@ class Children:
         children = {row["sha256"]: row["job_id"] for row in rows}
         if len(children) < len(hashes):
             raise errors.TransientError("A document was deleted while another one with the same file was read.")
-        await conn.execute(self._sql["unlink"], {"parent": parent})
-        await conn.execute(self._sql["link"], {"parent": parent, **_links(members, deleted | children)})
+        members = [_but_itself(m, children.get(m.sha256) == parent) for m in members]
+        await conn.execute(self._sql["unlink"], {"parent": parent, **versions})
+        links = _links(members, deleted | children)
+        await conn.execute(self._sql["link"], {"parent": parent, **versions, **links})
         known = {row["child_id"] for row in before if not row["deleted"]}
         if stay := known & set(children.values()):
             await conn.execute(self._sql["restart"], {"jobs": list(stay), "topic": INGEST_TOPIC})
@@ -92,6 +108,11 @@ class Family:
         async with self._db.connection() as conn:
             values = {"collection": collection, "sha256": sha256}
             return await (await conn.execute(self._sql["known"], values)).fetchone() is not None
+
+
+def _but_itself(member: model.Member, itself: bool) -> model.Member:
+    """A changed archive may hold the one that it was: that is no document any more when it is the next version."""
+    return replace(member, sha256="", job_id=None, problem=_OWN) if itself else member
 
 
 def _columns(members: Sequence[model.Member]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Chunks and pages: what is embedded, what a query shows, and which documents a filter allows."""
+"""Chunks: what is embedded, what a query shows, and which documents a filter allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datadistiller import errors, model
 from datadistiller.messages import IndexedText
-from datadistiller.store import filters, jobs
+from datadistiller.store import filters, jobs, lines
 from datadistiller.store.database import Database
 from datadistiller.store.statements import Statements
 
@@ -34,12 +34,22 @@ class Chunks:
             rows = await cursor.fetchall()
         return {r["chunk_id"]: IndexedText(r["text"], _vector(r["vector"])) for r in rows}
 
-    async def passages(self, chunk_nos: Sequence[int]) -> list[model.Passage]:
-        """The findable ones of these chunks, in the order given, with score 0."""
+    async def passages(self, chunk_nos: Sequence[int], located: int | None = None) -> list[model.Passage]:
+        """The findable ones of these chunks, in the order given, with score 0.
+
+        The first ``located`` of those found (None: all) have their ``lines``.
+        """
+        values = {"numbers": list(chunk_nos), "located": len(chunk_nos) if located is None else located}
         async with self._db.connection() as conn:
-            rows = await (await conn.execute(self._sql["passages"], {"numbers": list(chunk_nos)})).fetchall()
+            rows = await (await conn.execute(self._sql["passages"], values)).fetchall()
         found = {row["chunk_no"]: row for row in rows}
         return [_passage(found[number]) for number in chunk_nos if number in found]
+
+    async def any_gone(self, chunk_nos: Sequence[int]) -> bool:
+        """True if one of these chunks is not there at all: not hidden, but purged."""
+        async with self._db.connection() as conn:
+            row = await (await conn.execute(self._sql["any_gone"], {"numbers": list(chunk_nos)})).fetchone()
+        return bool(row and row["gone"])
 
     async def allowed_jobs(self, collection: str | None, filter: Mapping[str, Any] | None) -> NDArray[np.int64] | None:
         """Sorted ``int64[n]`` job numbers of the searchable documents a query may use; None means all.
@@ -64,23 +74,18 @@ class Chunks:
             ) from error
         return np.array([row["job_no"] for row in rows], dtype=np.int64)
 
-    async def page(self, job_id: UUID, page: int) -> model.Page:
-        """The parsed text of a page; ``errors.PageNotFound`` if there is no such page."""
-        async with self._db.connection() as conn:
-            row = await (await conn.execute(self._sql["page"], {"job_id": job_id, "page": page})).fetchone()
-        if row is None:
-            raise errors.PageNotFound(f"Document {job_id} has no page {page}.")
-        return model.Page(number=row["page"], text=row["text"], label=row["label"])
-
 
 def _vector(stored: bytes | None) -> NDArray[np.float16] | None:
     return None if stored is None else np.frombuffer(stored, dtype="<f2")
 
 
 def _passage(row: Mapping[str, Any]) -> model.Passage:
+    size = None if row["width"] is None else (row["width"], row["height"])
     return model.Passage(
         chunk_no=row["chunk_no"], chunk_id=row["chunk_id"], job_id=row["job_id"], filename=row["filename"],
         collection=row["collection"], metadata=row["metadata"], page=row["page"], page_label=row["page_label"],
         start=row["start_char"], end=row["end_char"], text=row["text"], context=row["context"], score=0.0,
-        parent=jobs.parent_of(row["parent"]),
+        version=row["version"], parent=jobs.parent_of(row["parent"]),
+        media_type=row["media_type"], recognised=row["recognised"], page_size=size,
+        lines=lines.unpack(row["lines"], size, row["start_char"], row["end_char"]),
     )  # fmt: skip

@@ -43,6 +43,17 @@ class Inspection:
             rows = await (await conn.execute(self._sql["known_keys"], {"keys": list(keys)})).fetchall()
         return {row["object_key"] for row in rows}
 
+    async def retired_objects(self, limit: int) -> list[str]:
+        """Keys of files that belonged to versions of documents and are nobody's now, the oldest first."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["retired"], {"limit": limit})).fetchall()
+        return [row["key"] for row in rows]
+
+    async def forget_retired(self, keys: Sequence[str]) -> None:
+        """They are gone from the object store."""
+        async with self._db.connection() as conn:
+            await conn.execute(self._sql["forget_retired"], {"keys": list(keys)})
+
     async def counts(self) -> dict[str, int]:
         """Rows per kind, and ``database_bytes``."""
         return {key: int(value) for key, value in (await self._row("counts")).items()}

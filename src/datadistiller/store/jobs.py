@@ -6,9 +6,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -34,6 +34,25 @@ class NewJob:
     metadata: Mapping[str, Any]
     idempotency_key: str | None = None
     request_hash: str = ""
+
+
+class Claim(Protocol):
+    """What an Idempotency-Key is claimed for: an upload, or a new version."""
+
+    @property
+    def job_id(self) -> UUID:
+        """The document."""
+        ...
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key, if there is one."""
+        ...
+
+    @property
+    def request_hash(self) -> str:
+        """What makes two requests the same."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,7 @@ class Jobs:
         try:
             async with self._db.transaction() as conn:
                 # Taken first: a second request with this key waits here until the first one is decided.
-                replayed = await self._claim_key(conn, new)
+                replayed = await self.claim_key(conn, new)
                 if replayed is not None:
                     return replayed
                 accepted = await self._insert(conn, new)
@@ -89,7 +108,12 @@ class Jobs:
     async def get(self, job_id: UUID) -> model.Job:
         """The job; ``errors.JobNotFound`` if there is none or it was deleted."""
         async with self._db.connection() as conn:
-            return job_of(await self._found(conn, "get", job_id))
+            return job_of(await self.found(conn, "get", job_id))
+
+    async def to_read(self, job_id: UUID) -> model.Job:
+        """The job with the file that its attempt reads: that of the next version, if there is one, as its own."""
+        job = await self.get(job_id)
+        return replace(job, **{f.name: getattr(job.next, f.name) for f in fields(job.next)}) if job.next else job
 
     async def list(
         self,
@@ -139,7 +163,7 @@ class Jobs:
             raise _no_cursor()
         values = {"parent": parent, "after": int(cursor or 0), "limit": limit + 1}
         async with self._db.connection() as conn:
-            await self._found(conn, "get", parent)
+            await self.found(conn, "get", parent)
             rows = await (await conn.execute(self._sql["children"], values)).fetchall()
         found = [_child(row) for row in rows[:limit]]
         return found, str(found[-1].ordinal) if len(rows) > limit else None
@@ -147,9 +171,9 @@ class Jobs:
     async def cancel(self, job_id: UUID) -> model.Job:
         """Stops a job and what came with it, once or again; ``errors.Conflict`` if all that came to an end already."""
         async with self._db.transaction() as conn:
-            row = await self._found(conn, "get", job_id)
+            row = await self.found(conn, "get", job_id)
             family = await self._children.hold_family(conn, [job_id])
-            row = await self._found(conn, "get", job_id)
+            row = await self.found(conn, "get", job_id)
             found = await (await conn.execute(self._sql["unfinished"], {"jobs": family})).fetchall()
             stopped = [one["job_id"] for one in found if one["job_id"] != job_id]
             if not model.Status(row["status"]).terminal:
@@ -158,17 +182,17 @@ class Jobs:
                 raise errors.Conflict(f"Job {job_id} is {row['status']} already; there is nothing to cancel.")
             for name in ("drop_messages", "unindex_chunks", "touch_chunks", "cancel"):
                 await conn.execute(self._sql[name], {"jobs": stopped})
-            return job_of(await self._found(conn, "get", job_id))
+            return job_of(await self.found(conn, "get", job_id))
 
     async def retry(self, job_id: UUID) -> model.Job:
         """Starts a new attempt; ``errors.Conflict`` unless the job failed, is partial or was cancelled."""
         async with self._db.transaction() as conn:
-            row = await self._found(conn, "lock", job_id)
+            row = await self.found(conn, "lock", job_id)
             if model.Status(row["status"]) not in model.RETRYABLE:
                 raise errors.Conflict(
                     f"Job {job_id} is {row['status']}; only failed, partial or cancelled jobs can be retried."
                 )
-            return await self._restart(conn, job_id, row["lane"])
+            return await self.restart(conn, job_id, row["lane"])
 
     async def delete(self, job_id: UUID) -> None:
         """Hides the document from every query at once, and what came with it only, and orders their removal.
@@ -176,9 +200,9 @@ class Jobs:
         ``errors.JobNotFound`` if it is gone.
         """
         async with self._db.transaction() as conn:
-            await self._found(conn, "get", job_id)
+            await self.found(conn, "get", job_id)
             await self._children.hold_family(conn, [job_id])
-            await self._found(conn, "get", job_id)
+            await self.found(conn, "get", job_id)
             await self._children.delete(conn, [job_id, *await self._children.orphans(conn, gone=[job_id])])
 
     async def events(self, job_id: UUID, after_n: int = 0) -> Sequence[model.JobEvent]:
@@ -210,7 +234,7 @@ class Jobs:
             rows = await (await conn.execute(self._sql["count_by_status"])).fetchall()
         return {row["status"]: int(row["n"]) for row in rows}
 
-    async def _claim_key(self, conn: Connection, new: NewJob) -> Accepted | None:
+    async def claim_key(self, conn: Connection, new: Claim) -> Accepted | None:
         """Enters the key for the new job, or gives the job of the request that had it before."""
         key = new.idempotency_key
         if key is None:
@@ -249,13 +273,14 @@ class Jobs:
     async def _duplicate(self, conn: Connection, first: dict[str, Any]) -> Accepted:
         status = model.Status(first["status"])
         if status in (model.Status.FAILED, model.Status.CANCELLED):
-            return Accepted(await self._restart(conn, first["job_id"], first["lane"]), duplicate=True, replayed=False)
+            return Accepted(await self.restart(conn, first["job_id"], first["lane"]), duplicate=True, replayed=False)
         return Accepted(job_of(first), duplicate=True, replayed=False)
 
-    async def _restart(self, conn: Connection, job_id: UUID, lane: int) -> model.Job:
+    async def restart(self, conn: Connection, job_id: UUID, lane: int) -> model.Job:
+        """Starts a new attempt, in a transaction that holds the job's lock."""
         for name in ("drop_messages", "drop_letters"):
             await conn.execute(self._sql[name], {"jobs": [job_id]})
-        row = await self._found(conn, "restart", job_id)
+        row = await self.found(conn, "restart", job_id)
         await self._order(conn, messages.INGEST_TOPIC, job_id, row["attempt"], lane)
         return job_of(row)
 
@@ -264,7 +289,8 @@ class Jobs:
             self._sql["insert_message"], {"topic": topic, "job_id": job_id, "attempt": attempt, "lane": int(lane)}
         )
 
-    async def _found(self, conn: Connection, name: str, job_id: UUID) -> dict[str, Any]:
+    async def found(self, conn: Connection, name: str, job_id: UUID) -> dict[str, Any]:
+        """The row of a statement about one document; ``errors.JobNotFound`` if there is none."""
         row = await self._one(conn, name, job_id=job_id)
         if row is None:
             raise errors.JobNotFound(f"There is no document with job id {job_id}.")
@@ -284,9 +310,15 @@ def job_of(row: Mapping[str, Any]) -> model.Job:
         failed_chunks=row["failed_chunks"], page_count=row["page_count"], failed_pages=row["failed_pages"],
         searchable=row["searchable"], error=model.Problem(**row["error"]) if row["error"] else None,
         created_at=row["created_at"], updated_at=row["updated_at"], finished_at=row["finished_at"],
+        version=row["version"], next=_next_of(row["next"]) if row["next"] else None,
         depth=row["depth"], root_job_id=row["root_job_id"], parent=parent_of(row.get("parent")),
         children=row.get("children") or {},
     )  # fmt: skip
+
+
+def _next_of(stored: Mapping[str, Any]) -> model.NextVersion:
+    names = ("version", "filename", "media_type", "file_size", "sha256", "object_key")
+    return model.NextVersion(**{name: stored[name] for name in names})
 
 
 def _child(row: Mapping[str, Any]) -> model.Child:

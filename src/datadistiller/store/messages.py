@@ -28,7 +28,8 @@ from datadistiller.messages import (
     Outcome,
     Removed,
 )
-from datadistiller.store import frames
+from datadistiller.store import frames, reports
+from datadistiller.store.completion import Completion
 from datadistiller.store.database import Connection, Database
 from datadistiller.store.results import Results
 from datadistiller.store.statements import Statements
@@ -75,6 +76,7 @@ class Messages:
         self._db = db
         self._sql = Statements("messages")
         self._results = Results()
+        self._completion = Completion()
 
     async def claim(self, topic: str, limit: int, boot: UUID, lease_seconds: float) -> list[Delivery]:
         """Begins up to ``limit`` due messages, the oldest first; leased to ``boot`` when this returns.
@@ -119,14 +121,14 @@ class Messages:
         done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         async with self._db.transaction() as conn:
-            await self._results.hold(conn, done)
+            await self._results.hold(conn, outcomes)
             await conn.execute(self._sql["lock_jobs"], {"jobs": sorted({o.delivery.job_id for o in outcomes})})
             taken = await self._take_done(conn, done, model_id)
             kept, buried = await self._take_failed(conn, failed, limits)
             read = {d.delivery.job_id: d.result for d in taken if isinstance(d.result, Ingested)}
             moved = sorted({*read, *(delivery.job_id for delivery in buried)})
             if moved:
-                await conn.execute(self._sql["finish"], {"jobs": moved})
+                await self._completion.finish(conn, moved)
         settled = {d.delivery.message_id for d in taken} | kept
         return Settled(
             refused=[o.delivery.message_id for o in outcomes if o.delivery.message_id not in settled],
@@ -197,7 +199,8 @@ class Messages:
             if model_id is None:
                 raise errors.BrokenInvariant("Vectors were settled without naming their model.")
             stored = [_stored(embedded) for embedded in vectors.values()]
-            values = {"model": model_id, "chunks": list(vectors), "vectors": stored}
+            found = [embedded.found for embedded in vectors.values()]
+            values = {"model": model_id, "chunks": list(vectors), "vectors": stored, "found": found}
             await conn.execute(self._sql["store_vectors"], values)
         return taken
 
@@ -233,10 +236,17 @@ class Messages:
             delay = min(LONGEST_BACKOFF, 0.5 * 2.0 ** min(tries, 20)) * random.uniform(0.75, 1.25)
             await conn.execute(self._sql["retry"], {**values, "delay": delay})
             return True
-        await self._bury(conn, failed.delivery.message_id, error, charged)
+        await self._bury(conn, failed.delivery.message_id, error, charged, failed.read)
         return False
 
-    async def _bury(self, conn: Connection, message_id: int, error: errors.DataDistillerError, charged: int) -> None:
+    async def _bury(
+        self,
+        conn: Connection,
+        message_id: int,
+        error: errors.DataDistillerError,
+        charged: int,
+        read: Ingested | None = None,
+    ) -> None:
         problem = Jsonb(error.problem().as_json())
         values = {
             "id": message_id, "error": problem, "type": frames.type_of(error), "frames": Jsonb(frames.of(error)),
@@ -249,15 +259,17 @@ class Messages:
         if row["topic"] == CHUNK_TOPIC:
             await conn.execute(self._sql["fail_chunk"], key)
         elif row["topic"] == INGEST_TOPIC:
-            await conn.execute(self._sql["fail_job"], key)
+            report = Jsonb(reports.noted(read, row["job_attempt"])) if read else None
+            await conn.execute(self._sql["fail_job"], {**key, "report": report})
 
     async def _bury_poison(self, message_id: int, job_id: UUID, crashes: int) -> None:
         error = errors.WorkerCrashed(f"The worker died {crashes} times while it did this work.")
         async with self._db.transaction() as conn:
+            await self._completion.hold(conn, [job_id])
             await conn.execute(self._sql["lock_jobs"], {"jobs": [job_id]})
             if await (await conn.execute(self._sql["still_free"], {"id": message_id})).fetchone():
                 await self._bury(conn, message_id, error, charged=0)
-                await conn.execute(self._sql["finish"], {"jobs": [job_id]})
+                await self._completion.finish(conn, [job_id])
 
 
 def _deliveries(rows: Sequence[Mapping[str, Any]]) -> list[Delivery]:
@@ -277,7 +289,7 @@ def _keys(deliveries: Sequence[Delivery]) -> dict[str, object]:
 def _readable(outcome: Outcome) -> Outcome:
     """A reading without a chunk would never finish: it is a failure, whatever the stage said."""
     if isinstance(outcome, Done) and isinstance(outcome.result, Ingested) and not outcome.result.chunks:
-        return Failed(outcome.delivery, errors.NoText())
+        return Failed(outcome.delivery, errors.NoText(), outcome.result)
     return outcome
 
 

@@ -26,6 +26,7 @@ class Models:
             known = row["fingerprint"] if row else "none"
             raise errors.SetupError(
                 f"The database holds vectors of the embedding model {known}, but this process has {fingerprint}.",
-                hint="Run the version that made them, or start on a new data folder and ingest the documents again.",
+                hint="Set DATADISTILLER_EMBEDDING_MODEL to the model that made them (empty: the bundled one); or, to "
+                "embed with this one, start on a new data folder or database and ingest the documents again.",
             )
         return int(row["model_id"])

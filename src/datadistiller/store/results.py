@@ -9,8 +9,10 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from datadistiller import model
-from datadistiller.messages import CHUNK_TOPIC, Delivery, Done, Ingested
-from datadistiller.store.children import Children
+from datadistiller.messages import CHUNK_TOPIC, Delivery, Done, Failed, Ingested, Outcome
+from datadistiller.store import lines, reports
+from datadistiller.store.children import Children, Reading
+from datadistiller.store.completion import Completion
 from datadistiller.store.database import Connection
 from datadistiller.store.statements import Statements
 
@@ -27,16 +29,20 @@ class Results:
         self._ingested = Statements("ingested")
         self._removed = Statements("removed")
         self._children = Children()
+        self._completion = Completion()
 
-    async def hold(self, conn: Connection, done: Sequence[Done]) -> None:
+    async def hold(self, conn: Connection, outcomes: Sequence[Outcome]) -> None:
         """Takes the locks that children need, before all others."""
-        jobs = [d.delivery.job_id for d in done if isinstance(d.result, Ingested) and _has_children(d)]
-        if jobs:
+        jobs = sorted({outcome.delivery.job_id for outcome in outcomes})
+        if any(_has_children(outcome) for outcome in outcomes):
             await self._children.hold_family(conn, jobs)
+        elif any(isinstance(outcome, Failed) for outcome in outcomes):  # the last chunk of a version may be among them
+            await self._completion.hold(conn, jobs)
 
     async def ingested(self, conn: Connection, delivery: Delivery, result: Ingested) -> None:
-        """Replaces pages, chunks and children of the job and orders the embedding of what is new."""
-        job = {"job_id": delivery.job_id}
+        """Replaces pages, chunks and children of the version that was read, and orders the embedding of what is new."""
+        cursor = await conn.execute(self._ingested["version"], {"job_id": delivery.job_id})
+        job = {"job_id": delivery.job_id, **(await cursor.fetchone() or {})}
         same = {"chunks": [c.chunk_id for c in result.chunks], "contexts": [c.context for c in result.chunks]}
         await conn.execute(self._ingested["drop_pages"], job)
         for pages in _slices(result.document.pages):
@@ -48,9 +54,10 @@ class Results:
         if delivery.attempt > 1:  # before the chunks go that have them
             await conn.execute(self._ingested["keep_vectors"], job)
         await conn.execute(self._ingested["drop_chunks"], {**job, **same})
-        await conn.execute(self._ingested["describe"], {**job, **_description(result)})
+        for name in ("describe", "describe_next", "embedding"):
+            await conn.execute(self._ingested[name], {**job, **_description(result, delivery.attempt)})
         if result.members or delivery.attempt > 1:
-            await self._children.record(conn, delivery.job_id, result.members, again=delivery.attempt > 1)
+            await self._children.record(conn, Reading(**job, again=delivery.attempt > 1), result.members)
         await conn.execute(self._ingested["touch_chunks"], job)
         await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})
 
@@ -61,8 +68,9 @@ class Results:
                 await conn.execute(self._removed[name], {"jobs": list(jobs)})
 
 
-def _has_children(done: Done) -> bool:
-    return bool(done.delivery.attempt > 1 or (isinstance(done.result, Ingested) and done.result.members))
+def _has_children(outcome: Outcome) -> bool:
+    read = outcome.result if isinstance(outcome, Done) else None
+    return isinstance(read, Ingested) and bool(outcome.delivery.attempt > 1 or read.members)
 
 
 def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:
@@ -80,10 +88,15 @@ def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:
 
 
 def _pages(pages: Sequence[model.Page]) -> dict[str, object]:
+    sizes = [lines.size_of(p) or (None, None) for p in pages]
     return {
         "pages": [p.number for p in pages],
         "labels": [p.label for p in pages],
         "texts": [p.text for p in pages],
+        "widths": [width for width, _ in sizes],
+        "heights": [height for _, height in sizes],
+        "recognised": [p.recognised for p in pages],
+        "lines": [lines.pack(p) for p in pages],
     }
 
 
@@ -100,7 +113,7 @@ def _columns(chunks: Sequence[model.Chunk]) -> dict[str, object]:
     }
 
 
-def _description(result: Ingested) -> dict[str, object]:
+def _description(result: Ingested, attempt: int) -> dict[str, object]:
     pages = result.document.pages
     broken = [{"page": p.number, **p.problem.as_json()} for p in pages if p.problem is not None]
     return {
@@ -109,4 +122,5 @@ def _description(result: Ingested) -> dict[str, object]:
         "page_count": len(pages),
         "failed_pages": Jsonb(broken),
         "total": len(result.chunks),
+        "report": Jsonb(reports.noted(result, attempt)),
     }

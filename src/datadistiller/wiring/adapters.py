@@ -6,17 +6,18 @@ Each is imported where it is opened: an embed worker then carries neither the HT
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import structlog
 
-from datadistiller import embedding, errors, indexing, objects, pipeline, queueing
+from datadistiller import cores, embedding, errors, indexing, objects, pipeline, queueing, reranking
+from datadistiller.embedding import artifact
 from datadistiller.settings import Settings
 from datadistiller.store import embedded
 from datadistiller.store.messages import Messages
@@ -24,6 +25,8 @@ from datadistiller.store.signals import WORK, Signals
 
 if TYPE_CHECKING:
     from datadistiller.queueing.kafka_client import Access
+
+Part = TypeVar("Part")
 
 #: A broker should have brought a message by now, seconds; the relay publishes it again after half of that.
 OVERDUE_SECONDS = 60.0
@@ -40,26 +43,65 @@ def database_url(settings: Settings) -> str:
 
 async def open_embedder(settings: Settings, threads: int = 1) -> embedding.Embedder:
     """The embedding model on the engine of the settings. Takes a tenth of a second, half of one on ONNX Runtime."""
-    embedder = await asyncio.to_thread(choose_embedder, settings.embedding_engine, threads)
-    structlog.get_logger().info("embedding_engine", engine=embedder.engine, threads=threads)
+    card = embedding_card(settings)
+    embedder = await asyncio.to_thread(choose_embedder, settings.embedding_engine, threads, card)
+    structlog.get_logger().info("embedding_engine", engine=embedder.engine, threads=threads, model=card.name)
     return embedder
 
 
-def choose_embedder(engine: str = "auto", threads: int = 1) -> embedding.Embedder:
-    """The embedder of that engine; with ``auto`` ONNX Runtime takes the place of a native one that cannot be used."""
-    if engine != "onnx":
+def embedding_card(settings: Settings) -> artifact.Card:
+    """What is known of the embedding model of the settings without opening it; ``errors.SetupError`` if it is none."""
+    return artifact.read_embedder(Path(settings.embedding_model) if settings.embedding_model else artifact.BUNDLED)
+
+
+def choose_embedder(engine: str = "auto", threads: int = 1, card: artifact.Card | None = None) -> embedding.Embedder:
+    """The model of ``card`` (the bundled one) on that engine."""
+
+    def native() -> embedding.Embedder:
         from datadistiller.embedding.native.embedder import NativeEmbedder
 
+        return NativeEmbedder(threads, card)
+
+    def portable() -> embedding.Embedder:
+        from datadistiller.embedding.onnx import OnnxEmbedder
+
+        return OnnxEmbedder(threads, card)
+
+    return _chosen(engine, native, portable)
+
+
+async def open_reranker(settings: Settings) -> reranking.Reranker | None:
+    """The reranking model of the settings on their engine, with all cores: somebody waits. None if they name none."""
+    if not settings.reranking_model:
+        return None
+    card = artifact.read_reranker(Path(settings.reranking_model))
+
+    def native() -> reranking.Reranker:
+        from datadistiller.reranking.native import NativeReranker
+
+        return NativeReranker(card, cores.allowed())
+
+    def portable() -> reranking.Reranker:
+        from datadistiller.reranking.onnx import OnnxReranker
+
+        return OnnxReranker(card, cores.allowed())
+
+    reranker = await asyncio.to_thread(_chosen, settings.embedding_engine, native, portable)
+    structlog.get_logger().info("reranking_engine", engine=reranker.engine, model=card.name)
+    return reranker
+
+
+def _chosen(engine: str, native: Callable[[], Part], portable: Callable[[], Part]) -> Part:
+    """With ``auto`` ONNX Runtime takes the place of a native engine that cannot be used."""
+    if engine != "onnx":
         try:
-            return NativeEmbedder(threads)
+            return native()
         except errors.SetupError as error:
             if engine == "native":
                 raise
             # A damaged model is found again, and refused, by the other engine.
             structlog.get_logger().warning("native_engine_not_used", reason=error.message, hint=error.hint)
-    from datadistiller.embedding.onnx import OnnxEmbedder
-
-    return OnnxEmbedder(threads)
+    return portable()
 
 
 @asynccontextmanager
@@ -92,11 +134,9 @@ async def _object_store(settings: Settings) -> objects.ObjectStore:
     raise _unknown("object store", "DATADISTILLER_OBJECTS_URL", url, "file:///folder or s3://bucket")
 
 
-def model_in_use() -> tuple[str, int]:
+def model_in_use(settings: Settings) -> tuple[str, int]:
     """The fingerprint and the dimension of the model that ``open_embedder`` opens, without opening it."""
-    from datadistiller.embedding import artifact
-
-    card = artifact.read()
+    card = embedding_card(settings)
     return card.fingerprint, card.dim
 
 
@@ -127,7 +167,7 @@ async def _open_opensearch(settings: Settings, fingerprint: str, dim: int, owner
     ca_file = Path(settings.opensearch_ca_file) if settings.opensearch_ca_file else None
     password = settings.opensearch_password.get_secret_value()
     access = Access.parse(settings.index_url, settings.opensearch_user, password, ca_file)
-    shape = Shape(settings.opensearch_shards, settings.opensearch_replicas, settings.index_commit_ms)
+    shape = Shape(settings.opensearch_shards, settings.opensearch_replicas)
     index = OpenSearchIndex(access, Content(fingerprint, dim, owner), shape)
     try:
         await index.open()

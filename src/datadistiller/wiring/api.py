@@ -22,9 +22,12 @@ from datadistiller.store.jobs import Jobs
 from datadistiller.store.messages import Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
+from datadistiller.store.pages import Pages
+from datadistiller.store.reports import Reports
 from datadistiller.store.signals import Notifier, Signals
+from datadistiller.store.versions import Versions
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher
+from datadistiller.wiring.adapters import open_embedder, open_index, open_objects, open_publisher, open_reranker
 from datadistiller.wiring.core import Core
 from datadistiller.wiring.follower import make_follower
 
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
     from datadistiller.query.answer import Ask
     from datadistiller.query.search import Search
     from datadistiller.runtime.index_status import IndexStatus
+    from datadistiller.runtime.pictures import Pictures
     from datadistiller.stages.accept import Accept
+    from datadistiller.stages.replace import Replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,10 @@ class ApiParts:
     settings: Settings
     database: Database
     jobs: Jobs
+    reports: Reports
     chunks: Chunks
+    pages: Pages
+    pictures: Pictures
     dead_letters: DeadLetters
     inspection: Inspection
     messages: Messages
@@ -51,6 +59,7 @@ class ApiParts:
     workers: Workers
     keys: ApiKeys
     accept: Accept
+    replace: Replace
     objects: objects.ObjectStore
     search_index: indexing.Index
     embedder: embedding.Embedder
@@ -65,10 +74,6 @@ class ApiParts:
 @asynccontextmanager
 async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
     """The parts of the API; an index inside it is followed until the end."""
-    from datadistiller.query.answer import Ask
-    from datadistiller.query.search import Search
-    from datadistiller.stages.accept import Accept
-
     settings, database = core.settings, core.database
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_objects(settings))
@@ -76,13 +81,17 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
         model_id = await Models(database).activate(embedder.fingerprint, embedder.dim)
         index = await stack.enter_async_context(open_index(settings, embedder.fingerprint, embedder.dim))
         chunks, jobs = Chunks(database), Jobs(database)
-        search = Search(index, chunks, embedder)
         status = await stack.enter_async_context(_index_status(core, index, model_id, stop))
+        accept, replace = _incoming(core, store, jobs)
+        search, ask = await _asking(settings, index, chunks, embedder)
         yield ApiParts(
             settings=settings,
             database=database,
             jobs=jobs,
+            reports=Reports(database),
             chunks=chunks,
+            pages=Pages(database),
+            pictures=await stack.enter_async_context(_pictures(settings)),
             dead_letters=DeadLetters(database, jobs),
             inspection=Inspection(database),
             messages=Messages(database),
@@ -90,17 +99,55 @@ async def api_parts(core: Core, stop: asyncio.Event) -> AsyncIterator[ApiParts]:
             publisher=await stack.enter_async_context(open_publisher(settings)),
             workers=Workers(database),
             keys=ApiKeys(database),
-            accept=Accept(store, jobs, core.notifier, settings.max_upload_bytes),
+            accept=accept,
+            replace=replace,
             objects=store,
             search_index=index,
             embedder=embedder,
             search=search,
-            ask=Ask(search),
+            ask=ask,
             index=status,
             signals=core.signals,
             notifier=core.notifier,
             metrics=core.metrics,
         )
+
+
+def _incoming(core: Core, store: objects.ObjectStore, jobs: Jobs) -> tuple[Accept, Replace]:
+    """What takes files in."""
+    from datadistiller.stages.accept import Accept
+    from datadistiller.stages.replace import Replace
+
+    largest = core.settings.max_upload_bytes
+    return (
+        Accept(store, jobs, core.notifier, largest),
+        Replace(store, Versions(core.database, jobs), core.notifier, largest),
+    )
+
+
+async def _asking(
+    settings: Settings, index: indexing.Index, chunks: Chunks, embedder: embedding.Embedder
+) -> tuple[Search, Ask]:
+    """What answers questions."""
+    from datadistiller.query.answer import Ask
+    from datadistiller.query.rerank import Rerank
+    from datadistiller.query.search import Search
+
+    search = Search(index, chunks, embedder)
+    reranker = await open_reranker(settings)
+    return search, Ask(search, Rerank(reranker, settings.reranking_passages) if reranker else None)
+
+
+@asynccontextmanager
+async def _pictures(settings: Settings) -> AsyncIterator[Pictures]:
+    """What draws pages; nothing is started before it is used."""
+    from datadistiller.runtime.pictures import MEMORY_MB, Pictures
+
+    pictures = Pictures(settings.page_seconds, min(MEMORY_MB, settings.parser_memory_mb))
+    try:
+        yield pictures
+    finally:
+        await pictures.close()
 
 
 @asynccontextmanager

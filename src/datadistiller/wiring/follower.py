@@ -36,7 +36,7 @@ async def index_loops(core: Core, stack: AsyncExitStack, stop: asyncio.Event) ->
             "The role 'index' has nothing to do: the search index 'local:' is inside the API, which follows by itself.",
             hint="Leave the role out, or set DATADISTILLER_INDEX_URL to opensearch://host:9200 for all processes.",
         )
-    fingerprint, dim = model_in_use()
+    fingerprint, dim = model_in_use(core.settings)
     model_id = await Models(core.database).activate(fingerprint, dim)
     followers = Followers(core.database)
     owner = str(await followers.database_id())

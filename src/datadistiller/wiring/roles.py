@@ -24,7 +24,7 @@ from datadistiller.store.messages import Limits, Messages
 from datadistiller.store.models import Models
 from datadistiller.store.outbox import Outbox
 from datadistiller.store.workers import Workers
-from datadistiller.wiring.adapters import open_embedder, open_objects, open_publisher, open_source
+from datadistiller.wiring.adapters import embedding_card, open_embedder, open_objects, open_publisher, open_source
 from datadistiller.wiring.core import Core, member, open_core
 from datadistiller.wiring.follower import index_loops
 
@@ -103,6 +103,7 @@ async def _open_ingest(
     limits = ParserLimits(
         parse_seconds=settings.parse_seconds,
         page_seconds=settings.page_seconds,
+        ocr_seconds=settings.ocr_seconds,
         memory_mb=settings.parser_memory_mb,
         documents=settings.parser_documents,
         max_pages=settings.max_pages,
@@ -110,7 +111,9 @@ async def _open_ingest(
     )
     sandbox = Sandbox(limits, concurrency=spec.concurrency)
     stack.push_async_callback(sandbox.close)
-    chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
+    card = embedding_card(settings)
+    await Models(core.database).activate(card.fingerprint, card.dim)  # another one's tokenizer measures other chunks
+    chunker = Chunker(WordpieceTokenizer(card), settings.chunk_tokens)
     family = Family(core.database)
     most = IntakeLimits(
         settings.max_attachments, settings.max_attachment_bytes, settings.max_nesting, settings.min_free_disk_bytes

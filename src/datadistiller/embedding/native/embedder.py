@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datadistiller import errors
 from datadistiller.embedding import artifact
 from datadistiller.embedding.native import selfcheck
 from datadistiller.embedding.native.engine import Engine
@@ -41,17 +40,4 @@ class NativeEmbedder(TextEmbedder):
         compute what it should, or a file is damaged.
         """
         card = card or artifact.read()
-        engine = Engine(card.model.verified(), kernels)
-        if not _proves_itself(engine, card.check):
-            raise errors.SetupError(
-                f"The native embedding engine does not compute here what it should (kernels {engine.kernels}).",
-                hint="DATADISTILLER_EMBEDDING_ENGINE=onnx does without it. Please report the processor's model.",
-            )
-        super().__init__(card, NativeEncoder(engine, threads))
-
-
-def _proves_itself(engine: Engine, check: str) -> bool:
-    try:
-        return selfcheck.digest(engine) == check
-    except errors.BrokenInvariant:  # not even a number
-        return False
+        super().__init__(card, NativeEncoder(selfcheck.proven(card, kernels), threads))

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datadistiller import errors
+from datadistiller.embedding import weights as weights_file
 from datadistiller.embedding.native import build
 
 #: What the library must answer; raised on both sides whenever a function or the arithmetic changes.
-INTERFACE = 1
+INTERFACE = 2
 #: The sets of kernels there are; ``auto`` takes the fastest that the processor has, and never ``reference``.
-KERNELS = ("avx512-vnni", "avx-vnni", "avx2", "reference")
+KERNELS = ("avx512-vnni", "avx-vnni", "avx2", "neon-dot", "reference")
 _SAID_BYTES = 512
 _DONE, _STOPPED, _REFUSED, _FAILED = range(4)
 _SHAPE_NUMBERS = 7
@@ -59,19 +60,42 @@ class Engine:
         self.kernels: str = self._library.dd_kernels(self._handle).decode()
         numbers = (ctypes.c_int32 * _SHAPE_NUMBERS)()
         self._library.dd_shape(self._handle, numbers)
-        _, self.dim, _, _, self.vocabulary, self.window, _ = numbers
+        _, self.dim, _, _, self.vocabulary, self.window, pooling = numbers
+        self.scores = pooling == weights_file.SCORE
 
     def encode(self, texts: Sequence[Sequence[int]], threads: int = 1, stop: Stop | None = None) -> NDArray[np.float32]:
         """Vectors ``float32[len(texts), dim]`` of texts given as token ids; the same bits whatever is beside a text.
 
-        Raises ``errors.BrokenInvariant`` for a text of no or too many tokens and for an id that is none, ``Stopped``
-        if ``stop`` was set, and MemoryError.
+        Raises ``errors.BrokenInvariant`` for a text of no or too many tokens, for an id that is none, and if the model
+        scores pairs; ``Stopped`` if ``stop`` was set, and MemoryError.
         """
+        return self._run(texts, None, self.dim, threads, stop)
+
+    def score(
+        self, pairs: Sequence[Sequence[int]], firsts: Sequence[int], threads: int = 1, stop: Stop | None = None
+    ) -> NDArray[np.float32]:
+        """The logits ``float32[len(pairs)]`` of pairs, each given as the token ids of both parts and how many of them
+        are the first part's. The same bits whatever is beside a pair; raises what ``encode`` raises."""
+        if len(firsts) != len(pairs) or not all(0 < n <= len(ids) for n, ids in zip(firsts, pairs, strict=False)):
+            raise errors.BrokenInvariant("The first part of a pair is not within it.")
+        return self._run(pairs, np.array(firsts, np.int32), 1, threads, stop)[:, 0]
+
+    def _run(
+        self,
+        texts: Sequence[Sequence[int]],
+        firsts: NDArray[np.int32] | None,
+        width: int,
+        threads: int,
+        stop: Stop | None,
+    ) -> NDArray[np.float32]:
+        if (firsts is not None) != self.scores:
+            raise errors.BrokenInvariant("Pairs are for models that score, and for no other.")
         ids, lengths = self._checked(texts)
-        out = np.empty((len(texts), self.dim), np.float32)
+        out = np.empty((len(texts), width), np.float32)
         said = ctypes.create_string_buffer(_SAID_BYTES)
         outcome = self._library.dd_encode(
-            self._handle, ids.ctypes.data, len(ids), lengths.ctypes.data, len(lengths), out.ctypes.data, threads,
+            self._handle, ids.ctypes.data, len(ids), lengths.ctypes.data,
+            None if firsts is None else firsts.ctypes.data, len(lengths), out.ctypes.data, threads,
             ctypes.byref(stop.flag) if stop else None, said, _SAID_BYTES,
         )  # fmt: skip
         if outcome == _STOPPED:
@@ -123,5 +147,6 @@ def _declare(library: Any) -> None:
     library.dd_shape.restype, library.dd_shape.argtypes = None, [pointer, ctypes.POINTER(number)]
     library.dd_encode.restype = number
     library.dd_encode.argtypes = [
-        pointer, pointer, large, pointer, large, pointer, number, ctypes.POINTER(number), text, ctypes.c_size_t,
+        pointer, pointer, large, pointer, pointer, large, pointer, number, ctypes.POINTER(number), text,
+        ctypes.c_size_t,
     ]  # fmt: skip

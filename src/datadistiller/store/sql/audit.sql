@@ -47,7 +47,7 @@ FROM document_jobs j LEFT JOIN LATERAL (
     SELECT count(*) AS n, count(*) FILTER (WHERE status = 'indexed') AS indexed,
            count(*) FILTER (WHERE status = 'failed') AS failed,
            count(*) FILTER (WHERE status = 'pending') AS pending
-    FROM document_chunks c WHERE c.job_id = j.job_id) k ON true
+    FROM document_chunks c WHERE c.job_id = j.job_id AND c.version = j.version) k ON true
 WHERE j.deleted_at IS NULL AND j.status IN ('completed', 'partial')
   AND (j.total_chunks IS DISTINCT FROM k.n OR j.processed_chunks <> k.n - k.pending OR j.failed_chunks <> k.failed
        OR (j.status = 'completed' AND (k.indexed = 0 OR k.indexed <> k.n)))
@@ -61,15 +61,23 @@ WHERE deleted_at IS NULL AND ((status = 'failed' AND coalesce(error ->> 'code', 
 LIMIT 5;
 
 -- name: doubled_chunks
--- Two chunks in one place of a document.
+-- Two chunks in one place of a version of a document.
 SELECT job_id::text AS example, count(*) OVER () AS total FROM document_chunks
-GROUP BY job_id, ordinal HAVING count(*) > 1 LIMIT 5;
+GROUP BY job_id, version, ordinal HAVING count(*) > 1 LIMIT 5;
+
+-- name: leftover_versions
+-- Documents with chunks of a version that queries do not find, and none is on its way.
+SELECT c.job_id::text AS example, count(*) OVER () AS total FROM document_chunks c JOIN document_jobs j USING (job_id)
+WHERE j.deleted_at IS NULL AND c.version <> j.version AND j.next IS NULL
+  AND j.status NOT IN ('pending', 'processing', 'chunking', 'embedding') -- of one that was called off, until it is read
+LIMIT 5;
 
 -- name: untrue_citations
 -- Chunks that do not stand on their page, or are longer or shorter than their place. Whether they stand exactly there
 -- is not asked: substr() counts its way through the page's characters for each chunk, twenty times the cost of all this.
 SELECT c.chunk_id::text AS example, count(*) OVER () AS total
-FROM document_chunks c JOIN document_jobs j USING (job_id) LEFT JOIN document_pages p USING (job_id, page)
+FROM document_chunks c JOIN document_jobs j USING (job_id) LEFT JOIN document_pages p
+    ON p.job_id = c.job_id AND p.version = c.version AND p.page = c.page
 WHERE j.deleted_at IS NULL
   AND (p.text IS NULL OR char_length(c.text) <> c.end_char - c.start_char OR position(c.text IN p.text) = 0)
 LIMIT 5;
@@ -87,7 +95,8 @@ LIMIT 5;
 -- What belongs in the index, from a number on.
 SELECT c.chunk_no, c.chunk_id FROM document_chunks c JOIN document_jobs j USING (job_id)
 JOIN chunk_vectors v USING (chunk_no) JOIN models m ON m.model_id = v.model_id AND m.active
-WHERE c.chunk_no >= %(first)s AND j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')
+WHERE c.chunk_no >= %(first)s AND j.deleted_at IS NULL
+  AND (j.searchable AND c.version = j.version OR j.status = 'embedding' AND c.attempt = j.attempt)
 ORDER BY c.chunk_no LIMIT %(limit)s;
 
 -- name: announced
@@ -108,22 +117,28 @@ COPY listed_objects (key, size, modified) FROM STDIN;
 DROP TABLE IF EXISTS listed_objects;
 
 -- name: missing_objects
--- Documents that were there before the listing began, whose file is not in it or has another size.
-SELECT j.object_key AS key, j.file_size AS size FROM document_jobs j LEFT JOIN listed_objects l ON l.key = j.object_key
-WHERE j.deleted_at IS NULL AND j.created_at < %(begun)s AND (l.key IS NULL OR l.size <> j.file_size)
+-- Documents that were there before the listing began, of which a file is not in it or has another size.
+SELECT f.key, f.size FROM document_jobs j CROSS JOIN LATERAL (
+    VALUES (j.object_key, j.file_size), (j.next ->> 'object_key', (j.next ->> 'file_size')::bigint)) f(key, size)
+LEFT JOIN listed_objects l ON l.key = f.key
+WHERE j.deleted_at IS NULL AND j.created_at < %(begun)s AND f.key IS NOT NULL AND (l.key IS NULL OR l.size <> f.size)
 LIMIT %(limit)s;
 
 -- name: orphaned_objects
--- Files older than that which no document has, nor one whose removal is under way.
+-- Files older than that which no document has, nor one whose removal is under way, and that were not given up.
 SELECT l.key FROM listed_objects l LEFT JOIN document_jobs j ON j.object_key = l.key AND j.deleted_at IS NULL
-WHERE j.job_id IS NULL AND l.modified < %(before)s AND NOT EXISTS (
+LEFT JOIN document_jobs n ON n.next ->> 'object_key' = l.key AND n.deleted_at IS NULL
+LEFT JOIN retired_objects r ON r.key = l.key
+WHERE j.job_id IS NULL AND n.job_id IS NULL AND r.key IS NULL AND l.modified < %(before)s AND NOT EXISTS (
     SELECT 1 FROM document_jobs d WHERE d.deleted_at IS NOT NULL AND d.purged_at IS NULL
     AND l.key LIKE 'uploads/' || d.job_id || '/%%')
 LIMIT %(limit)s;
 
 -- name: still_wanted
 -- Those of the files that belong to a document.
-SELECT object_key AS key FROM document_jobs WHERE object_key = ANY(%(keys)s) AND deleted_at IS NULL;
+SELECT object_key AS key FROM document_jobs WHERE object_key = ANY(%(keys)s) AND deleted_at IS NULL
+UNION ALL
+SELECT next ->> 'object_key' FROM document_jobs WHERE next ->> 'object_key' = ANY(%(keys)s) AND deleted_at IS NULL;
 
 -- name: totals
 -- How much was compared.

@@ -19,7 +19,8 @@ SELECT c.chunk_no, c.chunk_id, c.status = 'pending' AS pending
 FROM document_chunks c JOIN document_jobs j USING (job_id)
 JOIN chunk_vectors v ON v.chunk_no = c.chunk_no AND v.model_id = %(model)s
 WHERE c.chunk_no >= %(first)s AND v.chunk_no >= %(first)s -- said twice: a merge would read all vectors before that
-  AND j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding')
+  AND j.deleted_at IS NULL
+  AND (j.searchable AND c.version = j.version OR j.status = 'embedding' AND c.attempt = j.attempt)
 ORDER BY c.chunk_no LIMIT %(limit)s;
 
 -- name: read
@@ -27,7 +28,8 @@ ORDER BY c.chunk_no LIMIT %(limit)s;
 SELECT c.chunk_no, c.chunk_id, j.job_no, v.vector, c.context, c.text
 FROM document_chunks c JOIN document_jobs j USING (job_id)
 JOIN chunk_vectors v ON v.chunk_no = c.chunk_no AND v.model_id = %(model)s
-WHERE c.chunk_no = ANY(%(numbers)s) AND j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding');
+WHERE c.chunk_no = ANY(%(numbers)s) AND j.deleted_at IS NULL
+  AND (j.searchable AND c.version = j.version OR j.status = 'embedding' AND c.attempt = j.attempt);
 
 -- name: jobs_of
 -- Jobs that wait for these chunks.
@@ -52,10 +54,6 @@ WITH marked AS (
 UPDATE document_jobs j SET processed_chunks = j.processed_chunks + k.n,
     progress = embedding_progress(j.processed_chunks + k.n, j.total_chunks)
 FROM counted k WHERE j.job_id = k.job_id RETURNING j.job_id;
-
--- name: finish
--- Jobs whose last chunk this was.
-SELECT finish_jobs(%(jobs)s) AS job_id;
 
 -- name: trim
 -- The feed up to a position that the one follower has passed.

@@ -49,7 +49,7 @@ WHERE j.root_job_id = %(root)s AND j.deleted_at IS NULL AND NOT EXISTS (
 SELECT 1 FROM document_jobs WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL;
 
 -- name: linked
--- What lay in a document when it was last read.
+-- What lay in a document when it was read before, in whichever version.
 SELECT c.child_id, c.sha256, j.deleted_at IS NOT NULL AS deleted
 FROM document_children c JOIN document_jobs j ON j.job_id = c.child_id WHERE c.parent_id = %(parent)s;
 
@@ -63,26 +63,28 @@ WITH added AS (
     FROM document_jobs p, unnest(%(ids)s::uuid[], %(filenames)s::text[], %(media_types)s::text[], %(sizes)s::bigint[],
                                  %(hashes)s::text[], %(keys)s::text[])
          u(id, filename, media_type, size, sha256, object_key)
-    WHERE p.job_id = %(parent)s
-    ON CONFLICT (collection, sha256) WHERE deleted_at IS NULL DO NOTHING
+    WHERE p.job_id = %(parent)s AND NOT EXISTS (
+        SELECT 1 FROM document_jobs s WHERE s.collection = p.collection AND s.sha256 = u.sha256 AND s.deleted_at IS NULL)
+    ON CONFLICT (collection, sha256, (CASE WHEN version = 1 THEN 0 ELSE job_no END)) WHERE deleted_at IS NULL DO NOTHING
     RETURNING job_id
 )
 INSERT INTO messages (topic, job_id, job_attempt, lane) SELECT %(topic)s, job_id, 1, %(lane)s FROM added
 RETURNING job_id;
 
 -- name: same_content
--- The documents of the parent's collection with these bytes.
-SELECT j.job_id, j.sha256 FROM document_jobs j JOIN document_jobs p ON p.collection = j.collection
-WHERE p.job_id = %(parent)s AND j.sha256 = ANY(%(hashes)s) AND j.deleted_at IS NULL;
+-- The documents of the parent's collection with these bytes; the first one, if later versions made them two.
+SELECT DISTINCT ON (j.sha256) j.job_id, j.sha256 FROM document_jobs j JOIN document_jobs p ON p.collection = j.collection
+WHERE p.job_id = %(parent)s AND j.sha256 = ANY(%(hashes)s) AND j.deleted_at IS NULL
+ORDER BY j.sha256, j.job_id = p.job_id, j.job_no;
 
 -- name: unlink
--- What lay in a document by an earlier reading.
-DELETE FROM document_children WHERE parent_id = %(parent)s;
+-- What lay in a document by an earlier reading of this version, or in versions that were given up.
+DELETE FROM document_children WHERE parent_id = %(parent)s AND (version = %(version)s OR version <> %(searched)s);
 
 -- name: link
 -- What lies in it.
-INSERT INTO document_children (parent_id, ordinal, child_id, path, size, sha256, problem, missed)
-SELECT %(parent)s, * FROM unnest(%(ordinals)s::int[], %(children)s::uuid[], %(paths)s::text[], %(sizes)s::bigint[],
+INSERT INTO document_children (parent_id, version, ordinal, child_id, path, size, sha256, problem, missed)
+SELECT %(parent)s, %(version)s, * FROM unnest(%(ordinals)s::int[], %(children)s::uuid[], %(paths)s::text[], %(sizes)s::bigint[],
                                  %(hashes)s::text[], %(problems)s::jsonb[], %(missed)s::boolean[]);
 
 -- name: restart

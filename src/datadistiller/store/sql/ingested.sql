@@ -1,19 +1,39 @@
+-- name: version
+-- Which version this attempt reads, and which one queries find.
+SELECT coalesce((next ->> 'version')::int, version) AS version, version AS searched FROM document_jobs
+WHERE job_id = %(job_id)s;
+
 -- name: describe
--- What reading the document gave; the job is embedding from here on. Chunks kept from an earlier attempt count.
-UPDATE document_jobs j SET status = 'embedding', title = %(title)s, parser = %(parser)s,
-    page_count = %(page_count)s, failed_pages = %(failed_pages)s, total_chunks = %(total)s,
-    processed_chunks = k.n, failed_chunks = 0, progress = embedding_progress(k.n, %(total)s::int)
-FROM (SELECT count(*)::int AS n FROM document_chunks WHERE job_id = %(job_id)s AND status = 'indexed') k
+-- What reading the document gave.
+UPDATE document_jobs j SET title = %(title)s, parser = %(parser)s,
+    page_count = %(page_count)s, failed_pages = %(failed_pages)s, report = %(report)s
+WHERE j.job_id = %(job_id)s AND j.next IS NULL;
+
+-- name: describe_next
+-- The same of a version that queries do not find yet: what they find stays as it is.
+UPDATE document_jobs j SET next = next || jsonb_build_object(
+    'title', %(title)s::text, 'parser', %(parser)s::text, 'page_count', %(page_count)s::int,
+    'failed_pages', %(failed_pages)s::jsonb, 'report', %(report)s::jsonb)
+WHERE j.job_id = %(job_id)s AND j.next IS NOT NULL;
+
+-- name: embedding
+-- The job is embedding from here on. Chunks kept from an earlier attempt count.
+UPDATE document_jobs j SET status = 'embedding', total_chunks = %(total)s, processed_chunks = k.n, failed_chunks = 0,
+    progress = embedding_progress(k.n, %(total)s::int)
+FROM (SELECT count(*)::int AS n FROM document_chunks
+      WHERE job_id = %(job_id)s AND version = %(version)s AND status = 'indexed') k
 WHERE j.job_id = %(job_id)s;
 
 -- name: drop_pages
--- Pages of earlier attempts.
-DELETE FROM document_pages WHERE job_id = %(job_id)s;
+-- Pages of earlier attempts, and of versions that were given up.
+DELETE FROM document_pages WHERE job_id = %(job_id)s AND (version = %(version)s OR version <> %(searched)s);
 
 -- name: insert_pages
--- The parsed text.
-INSERT INTO document_pages (job_id, page, label, text)
-SELECT %(job_id)s, * FROM unnest(%(pages)s::int[], %(labels)s::text[], %(texts)s::text[]);
+-- The parsed text, and where it stands.
+INSERT INTO document_pages (job_id, version, page, label, text, width, height, recognised, lines)
+SELECT %(job_id)s, %(version)s, * FROM unnest(
+    %(pages)s::int[], %(labels)s::text[], %(texts)s::text[], %(widths)s::float8[], %(heights)s::float8[],
+    %(recognised)s::boolean[], %(lines)s::bytea[]);
 
 -- name: drop_changed
 -- A chunk of an earlier attempt whose title or heading path changed is another text to the embedder: it goes and comes
@@ -27,9 +47,11 @@ INSERT INTO chunk_changes (job_id, chunk_nos)
 SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
 
 -- name: drop_chunks
--- Chunks of earlier attempts that this reading does not give again; the index forgets them.
+-- Chunks of earlier attempts that this reading does not give again, and of versions that were given up; the index
+-- forgets them.
 WITH gone AS (
-    DELETE FROM document_chunks c WHERE c.job_id = %(job_id)s
+    DELETE FROM document_chunks c
+    WHERE c.job_id = %(job_id)s AND (c.version = %(version)s OR c.version <> %(searched)s)
         AND NOT EXISTS (SELECT 1 FROM unnest(%(chunks)s::uuid[]) u(id) WHERE u.id = c.chunk_id)
     RETURNING job_id, chunk_no
 )
@@ -38,8 +60,8 @@ SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
 
 -- name: upsert_chunks
 -- A chunk that is there already keeps its number, its vector and, if indexed, its status.
-INSERT INTO document_chunks (chunk_id, job_id, attempt, ordinal, page, start_char, end_char, tokens, context, text)
-SELECT id, %(job_id)s, %(attempt)s, ordinal, page, start_char, end_char, tokens, context, text
+INSERT INTO document_chunks (chunk_id, job_id, version, attempt, ordinal, page, start_char, end_char, tokens, context, text)
+SELECT id, %(job_id)s, %(version)s, %(attempt)s, ordinal, page, start_char, end_char, tokens, context, text
 FROM unnest(%(chunks)s::uuid[], %(ordinals)s::int[], %(pages)s::int[], %(starts)s::int[], %(ends)s::int[],
             %(tokens)s::int[], %(contexts)s::text[], %(texts)s::text[])
      u(id, ordinal, page, start_char, end_char, tokens, context, text)
@@ -48,14 +70,15 @@ ON CONFLICT (chunk_id) DO UPDATE SET attempt = excluded.attempt, ordinal = exclu
     status = CASE WHEN document_chunks.status = 'indexed' THEN 'indexed' ELSE 'pending' END;
 
 -- name: keep_vectors
--- A text that only moved within the document (a page before it can be read now) is another chunk, but keeps its vector.
-INSERT INTO chunk_vectors (model_id, chunk_no, vector, key)
-SELECT m.model_id, c.chunk_no, known.vector, known.key
+-- A text that only moved within the document (a page before it can be read now), or that the version before has too, is
+-- another chunk, but keeps its vector.
+INSERT INTO chunk_vectors (model_id, chunk_no, vector, key, found)
+SELECT m.model_id, c.chunk_no, known.vector, known.key, true
 FROM models m, document_chunks c CROSS JOIN LATERAL (
     SELECT v.vector, v.key FROM chunk_vectors v
     WHERE v.key = vector_key(m.model_id, indexed_text(c.context, c.text)) LIMIT 1
 ) known
-WHERE m.active AND c.job_id = %(job_id)s AND NOT EXISTS (
+WHERE m.active AND c.job_id = %(job_id)s AND c.version = %(version)s AND NOT EXISTS (
     SELECT 1 FROM chunk_vectors v WHERE v.model_id = m.model_id AND v.chunk_no = c.chunk_no);
 
 -- name: touch_chunks
@@ -63,13 +86,13 @@ WHERE m.active AND c.job_id = %(job_id)s AND NOT EXISTS (
 INSERT INTO chunk_changes (job_id, chunk_nos)
 SELECT c.job_id, array_agg(c.chunk_no)
 FROM document_chunks c JOIN chunk_vectors v USING (chunk_no) JOIN models m ON m.model_id = v.model_id AND m.active
-WHERE c.job_id = %(job_id)s GROUP BY c.job_id, c.chunk_no / 128;
+WHERE c.job_id = %(job_id)s AND c.version = %(version)s GROUP BY c.job_id, c.chunk_no / 128;
 
 -- name: order_embedding
 -- One message per chunk that has no vector yet.
 INSERT INTO messages (topic, job_id, job_attempt, chunk_id, lane)
 SELECT %(topic)s, c.job_id, c.attempt, c.chunk_id, j.lane
 FROM document_chunks c JOIN document_jobs j USING (job_id)
-WHERE c.job_id = %(job_id)s AND NOT EXISTS (
+WHERE c.job_id = %(job_id)s AND c.version = %(version)s AND NOT EXISTS (
     SELECT 1 FROM chunk_vectors v JOIN models m ON m.model_id = v.model_id AND m.active WHERE v.chunk_no = c.chunk_no)
 ORDER BY c.ordinal;

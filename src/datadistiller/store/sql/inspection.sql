@@ -21,8 +21,18 @@ ORDER BY j.created_at;
 -- Keys of documents that are there or whose removal is under way.
 SELECT object_key FROM document_jobs WHERE object_key = ANY(%(keys)s) AND deleted_at IS NULL
 UNION
+SELECT next ->> 'object_key' FROM document_jobs WHERE next ->> 'object_key' = ANY(%(keys)s) AND deleted_at IS NULL
+UNION
 SELECT DISTINCT k.key FROM unnest(%(keys)s::text[]) k(key) JOIN document_jobs j ON k.key LIKE 'uploads/' || j.job_id || '/%%'
 WHERE j.deleted_at IS NOT NULL AND j.purged_at IS NULL;
+
+-- name: retired
+-- Files of versions that no document has any more.
+SELECT key FROM retired_objects ORDER BY retired_at LIMIT %(limit)s;
+
+-- name: forget_retired
+-- They are gone.
+DELETE FROM retired_objects WHERE key = ANY(%(keys)s);
 
 -- name: counts
 -- Rows by kind.
@@ -38,7 +48,8 @@ SELECT (SELECT count(*) FROM document_jobs WHERE deleted_at IS NULL) AS document
 -- Chunks the index should hold.
 SELECT count(*) AS n FROM document_chunks c JOIN document_jobs j USING (job_id)
 JOIN chunk_vectors v USING (chunk_no) JOIN models m ON m.model_id = v.model_id AND m.active
-WHERE j.deleted_at IS NULL AND (j.searchable OR j.status = 'embedding');
+WHERE j.deleted_at IS NULL
+  AND (j.searchable AND c.version = j.version OR j.status = 'embedding' AND c.attempt = j.attempt);
 
 -- name: version
 -- The version of the server.

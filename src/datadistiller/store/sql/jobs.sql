@@ -1,16 +1,19 @@
 -- name: insert_job
--- A new document; nothing if the same bytes are already in the collection.
+-- A new document; nothing if the same bytes are already in the collection. Those of later versions are outside the rule
+-- of the index: two may get them at once.
 INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata)
-VALUES (%(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
-        %(lane)s, %(metadata)s)
-ON CONFLICT (collection, sha256) WHERE deleted_at IS NULL DO NOTHING
+SELECT %(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
+       %(lane)s, %(metadata)s
+WHERE NOT EXISTS (SELECT 1 FROM document_jobs
+                  WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL)
+ON CONFLICT (collection, sha256, (CASE WHEN version = 1 THEN 0 ELSE job_no END)) WHERE deleted_at IS NULL DO NOTHING
 RETURNING *;
 
 -- name: same_content
--- The document with these bytes, locked: it may be retried now.
+-- The document with these bytes, locked: it may be retried now. The first one, if later versions made them two.
 SELECT * FROM document_jobs
 WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL
-FOR NO KEY UPDATE;
+ORDER BY job_no LIMIT 1 FOR NO KEY UPDATE;
 
 -- name: insert_message
 -- The message that starts an attempt; written in the transaction that makes it true.
@@ -46,7 +49,8 @@ SELECT * FROM document_jobs WHERE job_id = %(job_id)s AND deleted_at IS NULL FOR
 SELECT *, parent_of(job_id) AS parent, children_of(job_id) AS children FROM document_jobs j
 WHERE deleted_at IS NULL
   AND (%(parent)s::uuid IS NULL OR EXISTS (
-      SELECT 1 FROM document_children c WHERE c.parent_id = %(parent)s AND c.child_id = j.job_id))
+      SELECT 1 FROM document_children c JOIN document_jobs p ON p.job_id = c.parent_id AND p.version = c.version
+      WHERE c.parent_id = %(parent)s AND c.child_id = j.job_id))
   AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(collection)s::text IS NULL OR collection = %(collection)s)
   AND (%(at)s::timestamptz IS NULL OR (created_at, job_id) < (%(at)s, %(id)s::uuid))
@@ -56,7 +60,8 @@ LIMIT %(limit)s;
 -- name: children
 -- The files in a document, in its order, with their documents.
 SELECT c.ordinal, c.path, c.size, c.problem, j.*, parent_of(j.job_id) AS parent, children_of(j.job_id) AS children
-FROM document_children c LEFT JOIN document_jobs j ON j.job_id = c.child_id
+FROM document_children c JOIN document_jobs p ON p.job_id = c.parent_id AND p.version = c.version
+LEFT JOIN document_jobs j ON j.job_id = c.child_id
 WHERE c.parent_id = %(parent)s AND c.ordinal > %(after)s AND j.deleted_at IS NULL
 ORDER BY c.ordinal LIMIT %(limit)s;
 
@@ -95,9 +100,10 @@ INSERT INTO chunk_changes (job_id, chunk_nos)
 SELECT job_id, array_agg(chunk_no) FROM document_chunks WHERE job_id = ANY(%(jobs)s) GROUP BY job_id, chunk_no / 128;
 
 -- name: unindex_chunks
--- A job that is not searchable leaves the index; its chunks must be acknowledged again before a later attempt counts.
+-- What queries do not find leaves the index; it must be acknowledged again before a later attempt counts.
 UPDATE document_chunks c SET status = 'pending' FROM document_jobs j
-WHERE c.job_id = ANY(%(jobs)s) AND j.job_id = c.job_id AND NOT j.searchable AND c.status = 'indexed';
+WHERE c.job_id = ANY(%(jobs)s) AND j.job_id = c.job_id AND NOT (j.searchable AND c.version = j.version)
+  AND c.status = 'indexed';
 
 -- name: delete
 -- Hidden from every query from here on.
@@ -127,7 +133,8 @@ WHERE job_id = %(job_id)s AND n > %(after)s AND status <> 'deleted' ORDER BY n L
 -- Moves a job that this lease still holds, never back. Lost progress is harmless: nobody waits for the disk.
 UPDATE document_jobs j SET
     status = CASE WHEN status_rank(%(status)s) > status_rank(j.status) THEN %(status)s ELSE j.status END,
-    progress = greatest(j.progress, %(progress)s), page_count = coalesce(%(page_count)s, j.page_count)
+    progress = greatest(j.progress, %(progress)s),
+    page_count = CASE WHEN j.next IS NULL THEN coalesce(%(page_count)s, j.page_count) ELSE j.page_count END
 FROM messages m, (SELECT set_config('synchronous_commit', 'off', true)) lazily
 WHERE j.job_id = %(job_id)s AND m.id = %(message_id)s AND m.lease_token = %(token)s
   AND j.attempt = %(attempt)s AND j.deleted_at IS NULL AND status_rank(j.status) < 3

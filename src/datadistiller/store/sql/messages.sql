@@ -118,12 +118,12 @@ ORDER BY m.id FOR UPDATE OF m;
 -- The vectors of the chunks, and one row for the change feed per job. A vector of another length than the
 -- model's becomes NULL, which the table refuses.
 WITH vec AS (
-    INSERT INTO chunk_vectors (model_id, chunk_no, vector, key)
+    INSERT INTO chunk_vectors (model_id, chunk_no, vector, key, found)
     SELECT %(model)s, c.chunk_no, CASE WHEN octet_length(v.vector) = 2 * (
                SELECT dim FROM models WHERE model_id = %(model)s) THEN v.vector END,
-           vector_key(%(model)s::int, indexed_text(c.context, c.text))
-    FROM unnest(%(chunks)s::uuid[], %(vectors)s::bytea[]) v(chunk_id, vector) JOIN document_chunks c USING (chunk_id)
-    ON CONFLICT (model_id, chunk_no) DO UPDATE SET vector = excluded.vector, key = excluded.key
+           vector_key(%(model)s::int, indexed_text(c.context, c.text)), v.found
+    FROM unnest(%(chunks)s::uuid[], %(vectors)s::bytea[], %(found)s::bool[]) v(chunk_id, vector, found) JOIN document_chunks c USING (chunk_id)
+    ON CONFLICT (model_id, chunk_no) DO UPDATE SET vector = excluded.vector, key = excluded.key, found = excluded.found
     RETURNING chunk_no
 )
 INSERT INTO chunk_changes (job_id, chunk_nos)
@@ -176,18 +176,8 @@ FROM failed WHERE j.job_id = failed.job_id AND j.status = 'embedding';
 
 -- name: fail_job
 -- A document that could not be read. One that was searchable before stays so, as partial, with what it has.
-UPDATE document_jobs j SET status = CASE WHEN searchable THEN 'partial' ELSE 'failed' END, error = %(error)s,
-    progress = 100, finished_at = now(), total_chunks = CASE WHEN searchable THEN k.n ELSE total_chunks END,
-    processed_chunks = CASE WHEN searchable THEN k.n - k.pending ELSE processed_chunks END,
-    failed_chunks = CASE WHEN searchable THEN k.failed ELSE failed_chunks END
-FROM (SELECT count(*) AS n, count(*) FILTER (WHERE status = 'pending') AS pending,
-             count(*) FILTER (WHERE status = 'failed') AS failed
-      FROM document_chunks WHERE job_id = %(job_id)s) k
+SELECT fail_attempt(job_id, %(error)s, %(report)s) FROM document_jobs
 WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND deleted_at IS NULL AND status_rank(status) < 4;
-
--- name: finish
--- Jobs whose last chunk this was.
-SELECT finish_jobs(%(jobs)s) AS job_id;
 
 -- name: abandon
 -- What a process holds without knowing: the answer to its claim was lost with the connection, or its settlement with

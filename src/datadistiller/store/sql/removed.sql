@@ -18,5 +18,6 @@ DELETE FROM idempotency_keys WHERE job_id = ANY(%(jobs)s);
 -- name: tombstone
 -- What stays says that there was something, not what.
 UPDATE document_jobs SET filename = '', metadata = '{}', sha256 = '', object_key = '', title = '', error = NULL,
-    failed_pages = '[]', purged_at = now()
+    failed_pages = '[]',
+    report = NULL, next = NULL, purged_at = now()
 WHERE job_id = ANY(%(jobs)s);

@@ -5,6 +5,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace dd {
@@ -24,6 +26,11 @@ bool has_avx512_vnni() {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__) && defined(__linux__)
+bool has_neon_dot() {
+    constexpr unsigned long DOT_PRODUCT = 1ul << 20;  // HWCAP_ASIMDDP, which older headers do not name
+    return getauxval(AT_HWCAP) & DOT_PRODUCT;
+}
 #endif
 
 }  // namespace
@@ -40,6 +47,8 @@ const Kernels* kernels_named(const char* name) {
 #if !defined(DD_WITHOUT_AVX2)
     if ((any || strcmp(name, "avx2") == 0) && has_avx2()) return avx2_kernels();
 #endif
+#elif defined(__aarch64__) && defined(__linux__) && !defined(DD_WITHOUT_NEON_DOT)
+    if ((any || strcmp(name, "neon-dot") == 0) && has_neon_dot()) return neon_dot_kernels();
 #endif
     if (strcmp(name, "reference") == 0) return reference_kernels();
     return nullptr;

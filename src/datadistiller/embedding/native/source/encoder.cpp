@@ -51,7 +51,7 @@ std::vector<Texts> grouped(const Texts& texts) {
     for (size_t n = 0; n < texts.count; n++) {
         const size_t length = static_cast<size_t>(texts.lengths[n]);
         if (groups.empty() || tokens + length > GROUP_TOKENS) {
-            groups.push_back({ids, texts.lengths + n, 0});
+            groups.push_back({ids, texts.lengths + n, 0, texts.firsts ? texts.firsts + n : nullptr});
             tokens = 0;
         }
         groups.back().count++;
@@ -65,6 +65,17 @@ size_t tokens_of(const Texts& texts) {
     size_t tokens = 0;
     for (size_t n = 0; n < texts.count; n++) tokens += static_cast<size_t>(texts.lengths[n]);
     return tokens;
+}
+
+// tanh with nothing but additions, multiplications and divisions, whose bits are the same everywhere; a library's are
+// its own. Within 1e-15.
+double bent(double x) {
+    if (std::isnan(x)) return x;
+    const double doubled = 2 * std::clamp(x, -20., 20.), whole = std::nearbyint(doubled * 1.4426950408889634);
+    const double rest = doubled - whole * 0.6931471805599453;
+    double power = 1;  // of e to the rest, by its series
+    for (int n = 14; n > 0; n--) power = 1 + power * rest / n;
+    return 1 - 2 / (std::ldexp(power, static_cast<int>(whole)) + 1);
 }
 
 // Hands out the numbers 0 to count - 1 to several threads, until all are given, one fails, or `stop` is set.
@@ -124,8 +135,8 @@ class Encoder::Room {
           hidden(rows_ * shape.dim), qkv(rows_ * 3 * shape.dim), inner(rows_ * shape.inner),
           values_(rows_ * std::max(shape.dim, shape.inner)), scales_(rows_), zeros_(rows_),
           queries_((keys_ + TILE_TOKENS) * head_), key_values_(keys_ * head_), value_values_(keys_ * head_),
-          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_), weights_(keys_),
-          value_scales_(head_), key_sums_(keys_), scores_(TILE_TOKENS * keys_), chances_(TILE_TOKENS * keys_) {}
+          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_),
+          value_scales_(head_), scores_(TILE_TOKENS * keys_), key_sums_(keys_), chances_(TILE_TOKENS * keys_) {}
 
   private:
     size_t rows_, keys_, head_;  // first, because the buffers are made from them
@@ -139,7 +150,7 @@ class Encoder::Room {
     AttentionRoom attention(size_t tokens_of_text) const {
         return {rounded_up(tokens_of_text, TILE_OUTPUTS), queries_.get(), query_scales_.get(), key_values_.get(),
                 key_scales_.get(), key_masks_.get(), key_sums_.get(), value_values_.get(), value_scales_.get(),
-                scores_.get(), weights_.get(), chances_.get()};
+                scores_.get(), chances_.get()};
     }
 
   private:
@@ -147,20 +158,23 @@ class Encoder::Room {
     Buffer<float> scales_, zeros_;
     Buffer<uint8_t> queries_;
     Buffer<int8_t> key_values_, value_values_;
-    Buffer<float> query_scales_, key_scales_, key_masks_, weights_, value_scales_;
-    Buffer<int32_t> key_sums_, scores_;
+    Buffer<float> query_scales_, key_scales_, key_masks_, value_scales_, scores_;
+    Buffer<int32_t> key_sums_;
     Buffer<uint8_t> chances_;
 };
 
 Encoder::Encoder(const std::string& path, const char* kernels) : kernels_(chosen(kernels)), weights_(path) {}
 
 void Encoder::check(const Texts& texts) const {
+    if (shape().scores() != (texts.firsts != nullptr)) throw Refused("Pairs are for models that score, and for no other.");
     const int32_t* id = texts.ids;
     for (size_t n = 0; n < texts.count; n++) {
         const int32_t length = texts.lengths[n];
         if (length < 1 || length > static_cast<int32_t>(shape().positions))
             throw Refused("Text " + std::to_string(n) + " has " + std::to_string(length) + " tokens; 1 to " +
                           std::to_string(shape().positions) + " are possible.");
+        if (texts.firsts && (texts.firsts[n] < 1 || texts.firsts[n] > length))
+            throw Refused("The first part of pair " + std::to_string(n) + " is not within it.");
         for (const int32_t* end = id + length; id < end; id++)
             if (*id < 0 || *id >= static_cast<int32_t>(shape().vocabulary))
                 throw Refused("Text " + std::to_string(n) + " holds the unknown token " + std::to_string(*id) + ".");
@@ -178,7 +192,7 @@ bool Encoder::encode(const Texts& texts, float* out, int threads, const std::ato
         Room room(shape(), most, longest);
         for (size_t n; turns.next(n);) {
             const size_t first = static_cast<size_t>(groups[n].lengths - texts.lengths);
-            encode_group(groups[n], room, out + first * shape().dim);
+            encode_group(groups[n], room, out + first * shape().results());
         }
     });
     return !turns.stopped();
@@ -191,10 +205,13 @@ void Encoder::encode_group(const Texts& group, Room& room, float* out) const {
         attend(group, layer, room);
         think(layer, room);
     }
-    pool(group, room, out);
+    if (shape().scores())
+        score(group, room, out);
+    else
+        pool(group, room, out);
 }
 
-// Word and position of each token. Leaves rows and their eight bits ready for the first layer, as every layer does.
+// Word, position and kind of each token. Leaves rows and their eight bits ready for the first layer, as every layer does.
 void Encoder::embed(const Texts& group, Room& room) const {
     const size_t dim = shape().dim;
     const Quantized ready = room.quantized(dim);
@@ -203,7 +220,8 @@ void Encoder::embed(const Texts& group, Room& room) const {
         for (int32_t place = 0; place < group.lengths[n]; place++, t++) {
             const size_t id = static_cast<size_t>(group.ids[t]);
             float* row = room.hidden.get() + t * dim;
-            const float* position = weights_.positions + static_cast<size_t>(place) * dim;
+            const size_t second = group.firsts && place >= group.firsts[n] ? shape().positions : 0;
+            const float* position = weights_.positions + (second + static_cast<size_t>(place)) * dim;
             kernels_.embed(weights_.words + id * dim, weights_.word_scales[id], position, dim, row);
             kernels_.normalize(row, dim, weights_.norm, shape().epsilon);
             kernels_.quantize(row, ready, t);
@@ -260,6 +278,27 @@ void Encoder::pool(const Texts& group, const Room& room, float* out) const {
         if (!std::isfinite(squares) || squares <= 0) throw Refused("A vector is not finite: the weights are unusable.");
         const float factor = static_cast<float>(1 / std::sqrt(squares));
         for (size_t k = 0; k < dim; k++) out[k] *= factor;
+    }
+}
+
+// The first rows of all pairs through the pooler, and each of them through the classifier.
+void Encoder::score(const Texts& group, Room& room, float* out) const {
+    const size_t dim = shape().dim;
+    const Head& head = weights_.head;
+    const Quantized in = room.quantized(dim);
+    const float* row = room.hidden.get();
+    for (size_t n = 0; n < group.count; n++) {
+        kernels_.quantize(row, in, n);
+        row += static_cast<size_t>(group.lengths[n]) * dim;
+    }
+    float* pooled = room.qkv.get();
+    kernels_.linear(in, group.count, head.pooler, Finish::PLAIN, pooled);
+    for (size_t n = 0; n < group.count; n++, pooled += dim) {
+        double sum = static_cast<double>(*head.bias);
+        for (size_t k = 0; k < dim; k++)
+            sum += bent(static_cast<double>(pooled[k])) * static_cast<double>(head.weights[k]);
+        if (!std::isfinite(sum)) throw Refused("A score is not finite: the weights are unusable.");
+        out[n] = static_cast<float>(sum);
     }
 }
 

@@ -1,4 +1,4 @@
-// Token ids in, unit vectors out: the forward pass over groups of whole texts, on one or more threads.
+// Token ids in, unit vectors or scores out: the forward pass over groups of whole texts, on one or more threads.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@ struct Texts {
     const int32_t* ids;
     const int32_t* lengths;  // each 1 to the model's positions
     size_t count;
+    const int32_t* firsts = nullptr;  // for a model that scores: how many tokens the first part of each pair has
 };
 
 // Immutable after it is made: any number of threads may encode at once.
@@ -22,8 +23,8 @@ class Encoder {
     // Throws Refused if the file is damaged or this processor has no kernels of that name.
     Encoder(const std::string& path, const char* kernels);
 
-    // Writes count x dim floats. Throws Refused if an id or a length is out of range (before anything is computed) or
-    // a vector is not finite. Returns false, with `out` in part unwritten, if `stop` became other than zero: it is
+    // Writes count x results() floats. Throws Refused if an id or a length is out of range (before anything is computed)
+    // or a result is not finite. Returns false, with `out` in part unwritten, if `stop` became other than zero: it is
     // looked at between groups, each a few milliseconds of work.
     //
     // Each thread takes room for the activations of a group, 4 MB for MiniLM, and gives it back.
@@ -45,6 +46,7 @@ class Encoder {
     void attend(const Texts& group, const Layer& layer, Room& room) const;
     void think(const Layer& layer, Room& room) const;
     void pool(const Texts& group, const Room& room, float* out) const;
+    void score(const Texts& group, Room& room, float* out) const;
 };
 
 }  // namespace dd

@@ -10,7 +10,7 @@
 namespace {
 
 // Raised whenever a function here or the arithmetic changes.
-constexpr int32_t INTERFACE = 1;
+constexpr int32_t INTERFACE = 2;
 
 enum Outcome : int32_t { DONE = 0, STOPPED = 1, REFUSED = 2, FAILED = 3 };
 
@@ -62,15 +62,17 @@ EXPORT void dd_shape(const dd::Encoder* encoder, int32_t* numbers) {
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) numbers[n] = static_cast<int32_t>(all[n]);
 }
 
-// Encodes `count` texts, whose ids lie one after the other and are `tokens` in all, into count x dim floats. `stop`
-// may be null; it is read as an atomic while this runs.
+// Encodes `count` texts, whose ids lie one after the other and are `tokens` in all, into count x dim floats; or pairs,
+// of which `firsts` has the lengths of the first parts, into count floats. `firsts` is null for texts, and `stop` may be
+// null; it is read as an atomic while this runs.
 EXPORT int32_t dd_encode(const dd::Encoder* encoder, const int32_t* ids, int64_t tokens, const int32_t* lengths,
-                         int64_t count, float* out, int32_t threads, const int32_t* stop, char* said, size_t said_size) {
+                         const int32_t* firsts, int64_t count, float* out, int32_t threads, const int32_t* stop,
+                         char* said, size_t said_size) {
     return guarded({said, said_size}, [&]() -> int32_t {
         int64_t total = 0;
         for (int64_t n = 0; n < count; n++) total += lengths[n] > 0 ? lengths[n] : 0;
         if (count < 0 || total != tokens) throw dd::Refused("The lengths of the texts are not those of their tokens.");
-        const dd::Texts texts{ids, lengths, static_cast<size_t>(count)};
+        const dd::Texts texts{ids, lengths, static_cast<size_t>(count), firsts};
         static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t), "an atomic is a plain number here");
         const auto* flag = reinterpret_cast<const std::atomic<int32_t>*>(stop);
         return encoder->encode(texts, out, threads, flag) ? DONE : STOPPED;

@@ -32,8 +32,7 @@ struct AttentionRoom {
     int32_t* key_sums;   // [pitch] -128 times the sum of the key
     int8_t* values;      // head / 32 panels of 32 outputs and `pitch` inputs
     float* value_scales; // [head]
-    int32_t* scores;     // [TILE_TOKENS][pitch]
-    float* weights;      // [pitch] of one query: its scores as floats
+    float* scores;       // [TILE_TOKENS][pitch]
     uint8_t* chances;    // [TILE_TOKENS][pitch] softmax in eight bits
 };
 
@@ -67,9 +66,10 @@ const Kernels* reference_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx_vnni_kernels();
 const Kernels* avx512_vnni_kernels();
+const Kernels* neon_dot_kernels();
 
-// The kernels of that name ("reference", "avx2", "avx-vnni", "avx512-vnni"), or the fastest for "auto"; null if this
-// processor or this build has no such kernels.
+// The kernels of that name ("reference", "avx2", "avx-vnni", "avx512-vnni", "neon-dot"), or the fastest for "auto"; null
+// if this processor or this build has no such kernels.
 const Kernels* kernels_named(const char* name);
 
 }  // namespace dd

@@ -25,8 +25,10 @@ struct Avx2 : Avx2Lanes {
             for (int strip = 0; strip < N; strip += 8)
                 tile_strip(wide, b + from * b_pitch + strip * QUAD, b_pitch, part, sums + strip, N, from > 0);
         }
-        for (int j = 0; j < N; j += LANES)
-            for (int i = 0; i < TILE_TOKENS; i++) sink(i, j, load_int(sums + i * N + j));
+        for (int j = 0; j < N; j += LANES) {
+            const auto take = sink(j);
+            for (int i = 0; i < TILE_TOKENS; i++) take(i, load_int(sums + i * N + j));
+        }
     }
 
   private:
@@ -52,8 +54,9 @@ struct Avx2 : Avx2Lanes {
                 multiply_add_bytes(total[i][1], input, *right, ones);
             }
         }
+        const auto take = sink(strip);
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) sink(i, strip, Ints{total[i][0], total[i][1]});
+        for (int i = 0; i < TILE_TOKENS; i++) take(i, Ints{total[i][0], total[i][1]});
     }
 
     // As assembly, because GCC 12 takes all products first and then has no registers left for the sums.

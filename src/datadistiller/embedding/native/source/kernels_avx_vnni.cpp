@@ -41,8 +41,9 @@ struct AvxVnni : Avx2Lanes {
                 __asm__(DOT : "+x"(total[i][1]) : "x"(input), "x"(right));
             }
         }
+        const auto take = sink(strip);
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) sink(i, strip, Ints{total[i][0], total[i][1]});
+        for (int i = 0; i < TILE_TOKENS; i++) take(i, Ints{total[i][0], total[i][1]});
     }
 };
 

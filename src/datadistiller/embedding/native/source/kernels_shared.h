@@ -1,4 +1,4 @@
-// The kernels, written once over a set of vector operations `S` (simd_avx512.h, simd_avx2.h). Included only by the
+// The kernels, written once over a set of vector operations `S` (simd_avx512.h, simd_avx2.h, simd_neon.h). Included only by the
 // files that compile them for one instruction set; everything is in an unnamed namespace there, so that the linker
 // can never put a function of one instruction set into the place of another's.
 #pragma once
@@ -63,22 +63,25 @@ inline typename S::Floats gelu(typename S::Floats x) {
     return S::add(S::max(x, S::all(0.f)), S::fma(f, slope, S::lookup(GELU_TABLE[0], segment)));
 }
 
-// What becomes of a tile's integer sums: `out` is its first token's first output.
+// What becomes of a tile's integer sums. For LANES of its outputs it gives what takes the sums of one token after the
+// other. Everything is held by value: a store might otherwise change what a reference leads to, and all be loaded again.
 template <class S, Finish F>
 struct Finisher {
-    const Linear& layer;
-    const float *scales, *zeros;  // of the tile's tokens
-    size_t column;
-    float* out;
+    const float *scales, *zeros;           // of the tile's tokens
+    const float *output_scales, *sums, *bias;  // of its outputs
+    float* out;                            // its first token's first output
+    size_t pitch;
 
-    void operator()(int i, int j, typename S::Ints sum) const {
-        float* place = out + static_cast<size_t>(i) * layer.outputs + j;
-        const size_t n = column + static_cast<size_t>(j);
-        const auto centred = S::fnma(S::all(zeros[i]), S::load(layer.sums + n), S::to_float(sum));
-        auto y = S::fma(S::mul(centred, S::all(scales[i])), S::load(layer.scales + n), S::load(layer.bias + n));
-        if (F == Finish::RESIDUAL) y = S::add(y, S::load(place));
-        if (F == Finish::GELU) y = gelu<S>(y);
-        S::store(place, y);
+    auto operator()(int j) const {
+        const auto sum_of_weights = S::load(sums + j), output_scale = S::load(output_scales + j), shift = S::load(bias + j);
+        return [=, at = *this](int i, typename S::Ints sum) {
+            float* place = at.out + static_cast<size_t>(i) * at.pitch + j;
+            const auto centred = S::fnma(S::all(at.zeros[i]), sum_of_weights, S::to_float(sum));
+            auto y = S::fma(S::mul(centred, S::all(at.scales[i])), output_scale, shift);
+            if (F == Finish::RESIDUAL) y = S::add(y, S::load(place));
+            if (F == Finish::GELU) y = gelu<S>(y);
+            S::store(place, y);
+        };
     }
 };
 
@@ -86,10 +89,11 @@ template <class S, Finish F>
 void linear_to(const Quantized& in, size_t rows, const Linear& layer, float* out) {
     const int steps = static_cast<int>(layer.inputs / QUAD);
     for (size_t column = 0; column < layer.outputs; column += TILE_OUTPUTS) {
-        const int8_t* panel = layer.packed + column * layer.inputs;
+        const auto panel = S::prepared(layer.packed + column * layer.inputs, steps);
         for (size_t row = 0; row < rows; row += TILE_TOKENS) {
             float* place = out + row * layer.outputs + column;
-            const Finisher<S, F> finish{layer, in.scales + row, in.zeros + row, column, place};
+            const Finisher<S, F> finish{in.scales + row, in.zeros + row, layer.scales + column, layer.sums + column,
+                                        layer.bias + column, place, layer.outputs};
             S::weights_tile(in.values + row * in.width, in.width, panel, steps, finish);
         }
     }
@@ -133,13 +137,13 @@ inline void pack_key(const float* row, size_t head, size_t at, const AttentionRo
     room.key_masks[at] = 0.f;
     const auto factor = S::all(127.f / largest);
     alignas(ALIGNMENT) int8_t whole[MAX_HEAD];
-    int32_t sum = 0;
+    auto sum = S::none();
     for (size_t k = 0; k < head; k += LANES) {
         const auto rounded = S::to_int(S::mul(S::load(row + k), factor));
         S::store_s8(whole + k, rounded);
-        sum += S::sum_int(rounded);
+        sum = S::add_int(sum, rounded);
     }
-    room.key_sums[at] = -128 * sum;
+    room.key_sums[at] = -128 * S::sum_int(sum);
     for (size_t k = 0; k < head; k += QUAD) memcpy(room.keys + k * room.pitch + at * QUAD, whole + k, QUAD);
 }
 
@@ -176,32 +180,58 @@ inline void pack_values(const float* values, size_t tokens, size_t row_pitch, si
 template <class S>
 inline typename S::Floats power_of_two_255(typename S::Floats x) {
     x = S::max(x, S::all(-40.f));
-    const auto whole = S::to_int(x);
-    const auto f = S::sub(x, S::to_float(whole));
+    const auto whole = S::rounded(x);
+    const auto f = S::sub(x, whole);
     auto p = S::fma(f, S::all(14.2357065f), S::all(61.2577575f));
     p = S::fma(f, p, S::all(176.752536f));
     p = S::fma(f, p, S::all(255.f));
     return S::times_two_to(p, whole);
 }
 
-// Scores of one query to chances in eight bits; returns what their sum stands for, inverted.
+// The scores of TILE_TOKENS queries from `m` on, and into `highest` the highest of each query, in lanes.
 template <class S>
-inline float soften(const int32_t* scores, size_t row, float query_scale, size_t width, const AttentionRoom& room) {
-    auto largest = S::all(NEVER);
-    for (size_t n = 0; n < width; n += LANES) {
-        const auto whole = S::add_int(S::load_int(scores + n), S::load_int(room.key_sums + n));
-        const auto score = S::fma(S::to_float(whole), S::load(room.key_scales + n), S::load(room.key_masks + n));
-        S::store(room.weights + n, score);
-        largest = S::max(largest, score);
+inline void score(size_t m, size_t tokens, size_t head, const AttentionRoom& room, typename S::Floats* highest) {
+    for (int i = 0; i < TILE_TOKENS; i++) highest[i] = S::all(NEVER);
+    for (size_t n = 0; n < tokens; n += TILE_OUTPUTS) {
+        const auto sink = [=, &room](int j) {
+            const size_t column = n + static_cast<size_t>(j);
+            const auto sums = S::load_int(room.key_sums + column);
+            const auto scale = S::load(room.key_scales + column), mask = S::load(room.key_masks + column);
+            return [=, scores = room.scores + column, pitch = room.pitch](int i, typename S::Ints sum) {
+                const auto score = S::fma(S::to_float(S::add_int(sum, sums)), scale, mask);
+                S::store(scores + static_cast<size_t>(i) * pitch, score);
+                highest[i] = S::max(highest[i], score);
+            };
+        };
+        S::template tile<TILE_OUTPUTS>(room.queries + m * head, head, room.keys + n * QUAD, room.pitch * QUAD,
+                                       static_cast<int>(head / QUAD), sink);
     }
-    const auto factor = S::all(query_scale), shift = S::all(-(S::greatest(largest) * query_scale));
-    auto sum = S::none();
-    for (size_t n = 0; n < width; n += LANES) {
-        const auto rounded = S::to_int(power_of_two_255<S>(S::fma(S::load(room.weights + n), factor, shift)));
-        sum = S::add_int(sum, rounded);
-        S::store_u8(room.chances + row * room.pitch + n, rounded);
+}
+
+// Scores to chances in eight bits, and what their sums stand for, inverted. All queries of a tile are in work at once,
+// because each alone would wait for its own steps.
+template <class S>
+inline void soften(const float* query_scales, const typename S::Floats* highest, size_t width, const AttentionRoom& room,
+                   float* inverse) {
+    typename S::Floats factor[TILE_TOKENS], shift[TILE_TOKENS];
+    typename S::Ints sum[TILE_TOKENS];
+#pragma GCC unroll 6
+    for (int i = 0; i < TILE_TOKENS; i++) {
+        factor[i] = S::all(query_scales[i]);
+        shift[i] = S::all(-(S::greatest(highest[i]) * query_scales[i]));
+        sum[i] = S::none();
     }
-    return 1.f / static_cast<float>(S::sum_int(sum));
+    for (size_t n = 0; n < width; n += LANES)
+#pragma GCC unroll 6
+        for (int i = 0; i < TILE_TOKENS; i++) {
+            const size_t at = static_cast<size_t>(i) * room.pitch + n;
+            const auto chance = power_of_two_255<S>(S::fma(S::load(room.scores + at), factor[i], shift[i]));
+            const auto rounded = S::to_int(chance);
+            sum[i] = S::add_int(sum[i], rounded);
+            S::store_u8(room.chances + at, rounded);
+        }
+#pragma GCC unroll 6
+    for (int i = 0; i < TILE_TOKENS; i++) inverse[i] = 1.f / static_cast<float>(S::sum_int(sum[i]));
 }
 
 // Chances times values of up to TILE_TOKENS queries, written where the queries were.
@@ -210,10 +240,12 @@ inline void mix(float* out, size_t rows, size_t row_pitch, size_t head, int step
                 const AttentionRoom& room) {
     for (size_t k = 0; k < head; k += VALUE_OUTPUTS) {
         const int8_t* panel = room.values + k * room.pitch;
-        const auto sink = [&](int i, int j, typename S::Ints sum) {
-            if (static_cast<size_t>(i) >= rows) return;
-            const auto scaled = S::mul(S::to_float(sum), S::load(room.value_scales + k + j));
-            S::store(out + i * row_pitch + k + j, S::mul(scaled, S::all(inverse[i])));
+        const auto sink = [=, &room](int j) {
+            const auto scale = S::load(room.value_scales + k + j);
+            return [=](int i, typename S::Ints sum) {
+                if (static_cast<size_t>(i) >= rows) return;
+                S::store(out + i * row_pitch + k + j, S::mul(S::mul(S::to_float(sum), scale), S::all(inverse[i])));
+            };
         };
         S::template tile<VALUE_OUTPUTS>(room.chances, room.pitch, panel, VALUE_OUTPUTS * QUAD, steps, sink);
     }
@@ -230,17 +262,11 @@ void attend(float* qkv, size_t tokens, size_t dim, size_t head, const AttentionR
     mask_rest(tokens, head, room);
     pack_values<S>(qkv + 2 * dim, tokens, row_pitch, head, room);
     for (size_t m = 0; m < tokens; m += TILE_TOKENS) {
-        for (size_t n = 0; n < tokens; n += TILE_OUTPUTS) {
-            const auto sink = [&](int i, int j, typename S::Ints sum) {
-                S::store_int(room.scores + i * room.pitch + n + j, sum);
-            };
-            S::template tile<TILE_OUTPUTS>(room.queries + m * head, head, room.keys + n * QUAD, room.pitch * QUAD,
-                                           static_cast<int>(head / QUAD), sink);
-        }
-        const size_t rows = tokens - m < TILE_TOKENS ? tokens - m : TILE_TOKENS;
+        typename S::Floats highest[TILE_TOKENS];
+        score<S>(m, tokens, head, room, highest);
         float inverse[TILE_TOKENS];
-        for (size_t i = 0; i < rows; i++)
-            inverse[i] = soften<S>(room.scores + i * room.pitch, i, room.query_scales[m + i], width, room);
+        soften<S>(room.query_scales + m, highest, width, room, inverse);
+        const size_t rows = tokens - m < TILE_TOKENS ? tokens - m : TILE_TOKENS;
         const int steps = static_cast<int>((tokens + QUAD - 1) / QUAD);
         mix<S>(qkv + m * row_pitch, rows, row_pitch, head, steps, inverse, room);
     }

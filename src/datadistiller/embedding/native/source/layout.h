@@ -7,7 +7,8 @@
 //                                    own place), name
 //     words          int8  [vocabulary][dim]       one scale per word
 //     word_scales    float [vocabulary]
-//     positions      float [positions][dim]        the embedding of token type 0 is added in
+//     positions      float [positions][dim]        the embedding of token type 0 is added in; a model that scores pairs
+//                                                  has them once more, with that of type 1
 //     norm           float gain[dim], bias[dim]
 //     layer 0..n-1:  attention_in    Linear dim -> 3 dim  (queries, keys, values one after the other)
 //                    attention_out   Linear dim -> dim
@@ -15,6 +16,8 @@
 //                    inner           Linear dim -> inner
 //                    outer           Linear inner -> dim
 //                    norm            float gain[dim], bias[dim]
+//     if it scores:  pooler         Linear dim -> dim
+//                    classifier     float weights[dim], bias[1]
 //
 //     a Linear K -> N:  packed int8 [K*N], scales float[N], sums float[N], bias float[N]
 //
@@ -54,7 +57,9 @@ constexpr uint32_t MAX_LAYERS = 64, MAX_DIM = 4096, MAX_INNER = 16384, MAX_VOCAB
 constexpr uint32_t HEAD_STEP = 32;  // a head's width is a multiple of it
 constexpr uint32_t MAX_HEAD = 128;
 
-enum class Pooling : uint32_t { MEAN = 0, CLS = 1 };
+// What becomes of a text's last rows: their mean or the first one as a unit vector, or a number that says how well the
+// two parts of a pair go together: classifier(tanh(pooler(first row))).
+enum class Pooling : uint32_t { MEAN = 0, CLS = 1, SCORE = 2 };
 
 struct Shape {
     uint32_t layers, dim, heads, inner, vocabulary, positions;
@@ -62,6 +67,9 @@ struct Shape {
     float epsilon;  // of the layer norms
 
     size_t head() const { return dim / heads; }
+    bool scores() const { return pooling == Pooling::SCORE; }
+    size_t kinds() const { return scores() ? 2 : 1; }      // of tokens: those of a pair's second part are another one
+    size_t results() const { return scores() ? 1 : dim; }  // floats that a text gives
 };
 
 struct Header {
@@ -100,6 +108,12 @@ struct Norm {
 struct Layer {
     Linear attention_in, attention_out, inner, outer;
     Norm attention_norm, output_norm;
+};
+
+struct Head {
+    Linear pooler;
+    const float* weights;
+    const float* bias;
 };
 
 }  // namespace dd

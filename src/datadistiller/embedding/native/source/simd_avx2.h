@@ -59,8 +59,9 @@ struct Avx2Lanes {
     static Ints to_int(Floats x) { return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)}; }
     static Ints truncated(Floats x) { return {_mm256_cvttps_epi32(x.low), _mm256_cvttps_epi32(x.high)}; }
     static Floats to_float(Ints x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
-    // x 2^exponent, where that is neither too large nor too small for an ordinary float.
-    static Floats times_two_to(Floats x, Ints exponent) {
+    static Floats rounded(Floats x) { return {eight_rounded(x.low), eight_rounded(x.high)}; }
+    // x 2^exponent, a whole number, where that is neither too large nor too small for an ordinary float.
+    static Floats times_two_to(Floats x, Floats exponent) {
         return {eight_scaled(x.low, exponent.low), eight_scaled(x.high, exponent.high)};
     }
     // Each lane's byte `at` becomes the low byte of x.
@@ -72,6 +73,9 @@ struct Avx2Lanes {
     static Floats lookup(const float* table, Ints index) {
         return {eight_of_32(table, index.low), eight_of_32(table, index.high)};
     }
+
+    // What the tiles of a panel share: nothing but its weights.
+    static const int8_t* prepared(const int8_t* panel, int) { return panel; }
 
     static float sum(Floats x) {
         const __m256 eight = _mm256_add_ps(x.low, x.high);
@@ -104,8 +108,12 @@ struct Avx2Lanes {
     static __m128i packed_words(__m256i x) {
         return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     }
-    static __m256 eight_scaled(__m256 x, __m256i exponent) {
-        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(exponent, 23)));
+    static __m256 eight_rounded(__m256 x) {
+        return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    static __m256 eight_scaled(__m256 x, __m256 exponent) {
+        const __m256i places = _mm256_slli_epi32(_mm256_cvtps_epi32(exponent), 23);
+        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), places));
     }
     // A permutation reads eight entries; bits 3 and 4 of the index choose among four of them.
     static __m256 eight_of_32(const float* table, __m256i index) {

@@ -42,10 +42,9 @@ struct Avx512 {
     static Ints to_int(Floats x) { return _mm512_cvtps_epi32(x); }  // nearest, ties to even
     static Ints truncated(Floats x) { return _mm512_cvttps_epi32(x); }
     static Floats to_float(Ints x) { return _mm512_cvtepi32_ps(x); }
-    // x 2^exponent, where that is neither too large nor too small for an ordinary float.
-    static Floats times_two_to(Floats x, Ints exponent) {
-        return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(exponent, 23)));
-    }
+    static Floats rounded(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+    // x 2^exponent, a whole number, where that is neither too large nor too small for an ordinary float.
+    static Floats times_two_to(Floats x, Floats exponent) { return _mm512_scalef_ps(x, exponent); }
     // Each lane's byte `at` becomes the low byte of x.
     static Ints with_byte(Ints word, Ints x, int at) {
         return _mm512_or_si512(word, _mm512_slli_epi32(_mm512_and_si512(x, _mm512_set1_epi32(255)), 8 * at));
@@ -64,6 +63,9 @@ struct Avx512 {
     static float least(Floats x) { return _mm512_reduce_min_ps(x); }
     static int32_t sum_int(Ints x) { return _mm512_reduce_add_epi32(x); }
 
+    // What the tiles of a panel share: nothing but its weights.
+    static const int8_t* prepared(const int8_t* panel, int) { return panel; }
+
     // A tile of a layer, whose weights are in bounded pairs.
     template <class Sink>
     static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, const Sink& sink) {
@@ -71,7 +73,7 @@ struct Avx512 {
     }
 
     // TILE_TOKENS unsigned rows `a` times a panel of N outputs, `steps` quadruples of inputs. The sums go to
-    // `sink(row, column, LANES sums)` while they are in registers.
+    // `sink(column)(row, LANES sums)` while they are in registers.
     template <int N, class Sink>
     static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, const Sink& sink) {
         constexpr int WIDE = N / LANES;
@@ -96,9 +98,11 @@ struct Avx512 {
             }
         }
 #pragma GCC unroll 4
-        for (int j = 0; j < WIDE; j++)
+        for (int j = 0; j < WIDE; j++) {
+            const auto take = sink(j * LANES);
 #pragma GCC unroll 6
-            for (int i = 0; i < TILE_TOKENS; i++) sink(i, j * LANES, total[i][j]);
+            for (int i = 0; i < TILE_TOKENS; i++) take(i, total[i][j]);
+        }
     }
 };
 

@@ -45,7 +45,7 @@ bool possible(const Shape& shape) {
     if (!sizes || shape.dim % TILE_OUTPUTS || shape.inner % TILE_OUTPUTS) return false;
     if (shape.heads < 1 || shape.dim % shape.heads) return false;
     const bool heads = shape.head() % HEAD_STEP == 0 && shape.head() <= MAX_HEAD;
-    const bool pooling = shape.pooling == Pooling::MEAN || shape.pooling == Pooling::CLS;
+    const bool pooling = shape.pooling == Pooling::MEAN || shape.pooling == Pooling::CLS || shape.scores();
     return heads && pooling && std::isfinite(shape.epsilon) && shape.epsilon >= 0.f;
 }
 
@@ -126,9 +126,11 @@ void Weights::verify(const std::string& path) {
     const uint32_t of_header = crc32(0, reinterpret_cast<const uint8_t*>(&header), sizeof header);
     if (crc32(of_header, memory_ + sizeof header, header.body_bytes) != expected)
         throw Refused("The weights " + path + " are damaged.");
+    bool rounded = !shape.scores() || in_pairs(head.pooler);
     for (const Layer& layer : layers)
         for (const Linear* each : {&layer.attention_in, &layer.attention_out, &layer.inner, &layer.outer})
-            if (!in_pairs(*each)) throw Refused("The weights " + path + " are not rounded as they must be.");
+            rounded = rounded && in_pairs(*each);
+    if (!rounded) throw Refused("The weights " + path + " are not rounded as they must be.");
 }
 
 // Finds every part; returns how many bytes they are together.
@@ -136,7 +138,7 @@ size_t Weights::lay_out() {
     Reader reader(memory_ + sizeof(Header));
     words = reader.take<int8_t>(static_cast<size_t>(shape.vocabulary) * shape.dim);
     word_scales = reader.take<float>(shape.vocabulary);
-    positions = reader.take<float>(static_cast<size_t>(shape.positions) * shape.dim);
+    positions = reader.take<float>(shape.kinds() * shape.positions * shape.dim);
     norm = reader.norm(shape.dim);
     for (uint32_t n = 0; n < shape.layers; n++) {
         Layer layer;
@@ -147,6 +149,11 @@ size_t Weights::lay_out() {
         layer.outer = reader.linear(shape.inner, shape.dim);
         layer.output_norm = reader.norm(shape.dim);
         layers.push_back(layer);
+    }
+    if (shape.scores()) {
+        head.pooler = reader.linear(shape.dim, shape.dim);
+        head.weights = reader.take<float>(shape.dim);
+        head.bias = reader.take<float>(1);
     }
     return reader.offset();
 }

@@ -25,9 +25,10 @@ class Weights {
     Shape shape;
     const int8_t* words;
     const float* word_scales;
-    const float* positions;
+    const float* positions;  // [kinds][positions][dim]
     Norm norm;
     std::vector<Layer> layers;
+    Head head;  // if the model scores
 
   private:
     const uint8_t* memory_;
