@@ -71,7 +71,7 @@ async def test_the_switch_is_one_step_and_unchanged_texts_keep_their_vectors(kit
     accepted = await put(kit, job.job_id, "v2")
     assert (accepted.job.job_id, accepted.job.status, accepted.duplicate) == (job.job_id, "pending", False)
     await ingest(kit, job.job_id, ["alpha", "gamma"])
-    assert (await kit.chunks.page(job.job_id, 2)).text == "beta"
+    assert (await kit.pages.get(job.job_id, 2)).text == "beta"
     assert len(await kit.embed()) == 1  # gamma: alpha has its vector
     assert await found(kit, job.job_id) == ["alpha", "beta"] and await live(kit) == 4
     state = await kit.jobs.get(job.job_id)
@@ -88,7 +88,7 @@ async def test_the_switch_is_one_step_and_unchanged_texts_keep_their_vectors(kit
     done = await kit.jobs.get(job.job_id)
     assert (done.status, done.version, done.next, done.filename) == ("completed", 2, None, "changed.txt")
     assert (done.sha256, done.metadata, done.page_count) == (digest("v2"), {"year": 2024}, 2)
-    assert (await kit.chunks.page(job.job_id, 2)).text == "gamma"
+    assert (await kit.pages.get(job.job_id, 2)).text == "gamma"
     assert await retired(kit) == [job.object_key.split("/")[2]]
     assert await Audit(kit.db).broken() == []
 

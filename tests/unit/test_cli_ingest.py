@@ -151,7 +151,7 @@ def test_what_lies_in_an_archive_is_waited_for_too(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.touch()
     with client.Client("http://server.example", transport=httpx.MockTransport(answer)) as http:
-        uploads = ingest.take_in(http, [path], "c", quiet=True)
+        uploads = ingest.take_in(http, [path], "c", Records(http.url, "c"), quiet=True)
     assert [(upload.job_id, upload.status) for upload in uploads] == [(f"job-{n}", "completed") for n in (1, 2, 3)]
     assert [upload.name for upload in uploads] == [str(path), f"{path}: in.zip", f"{path}: in.zip > deep.txt"]
 

@@ -57,7 +57,8 @@ def test_a_line_that_does_not_run_across_the_page_is_taken_whole() -> None:
         (formats.EPUB, "", "", "chapter 3"),
         (formats.DOCX, "", "Report › Part 1 › Results", "section Results"),
         (formats.TEXT, "", "Report", ""),
-        ("image/png", "", "", "page 3"),
+        (formats.TIFF, "", "", "page 3"),
+        ("image/x-unknown", "", "", "page 3"),
     ],
 )
 def test_a_place_has_a_name(media_type: str, label: str, context: str, words: str) -> None:
