@@ -21,8 +21,9 @@ BREAKS = {
     "leftover_versions": "WITH p AS (INSERT INTO document_pages (job_id, version, page, label, text)"
     " SELECT p.job_id, 2, p.page, p.label, p.text FROM document_pages p JOIN document_jobs j USING (job_id)"
     " WHERE j.status = 'completed' RETURNING job_id) INSERT INTO document_chunks (chunk_id, job_id, version, attempt,"
-    " ordinal, page, start_char, end_char, tokens, context, text) SELECT gen_random_uuid(), job_id, 2, attempt, ordinal,"
-    " page, start_char, end_char, tokens, context, text FROM document_chunks WHERE job_id IN (SELECT job_id FROM p)",
+    " ordinal, page, start_char, end_char, tokens, context, text) SELECT gen_random_uuid(), job_id, 2, attempt,"
+    " ordinal, page, start_char, end_char, tokens, context, text FROM document_chunks"
+    " WHERE job_id IN (SELECT job_id FROM p)",
     "untrue_citations": "UPDATE document_chunks SET start_char = 1 WHERE status = 'indexed' AND ordinal = 0",
     "indexed_without_vector": "DELETE FROM chunk_vectors v USING document_chunks c WHERE c.chunk_no = v.chunk_no"
     " AND c.status = 'indexed'",
