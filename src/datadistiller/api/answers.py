@@ -66,6 +66,7 @@ class Citation(schemas.Body):
     recognised: bool = Field(description="The text was read from a picture (OCR).")
     text: str
     score: float = Field(description="Comparable within one query only.")
+    parent: schemas.Parent | None = Field(description="The document that this one lies in: a mail, an archive.")
     similarity: float | None = Field(description="Cosine to the question; null if only keywords found it.")
     page_url: str = Field(
         description="The page on this server.", examples=[f"/api/v2/documents/{schemas.EXAMPLE_JOB}/pages/3"]
@@ -84,6 +85,7 @@ class Citation(schemas.Body):
             **{name: getattr(passage, name) for name in cls.model_fields if name in PASSAGE_FIELDS},
             number=number,
             metadata=dict(passage.metadata),
+            parent=schemas.Parent.of(passage.parent),
             place=places.words(passage.media_type, passage.page, passage.page_label, passage.context),
             rects=places.of_passage(passage),
             page_width=width,
@@ -95,8 +97,8 @@ class Citation(schemas.Body):
 
 #: What is shown as it is.
 PASSAGE_FIELDS = frozenset(Citation.model_fields) & frozenset(field.name for field in fields(model.Passage)) - {
-    "metadata"
-}
+    "metadata", "parent",
+}  # fmt: skip
 
 
 class Sentence(schemas.Body):
