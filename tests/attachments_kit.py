@@ -6,7 +6,7 @@ from datadistiller import model
 
 
 class Collected:
-    """``runtime.sandbox.Attachments``: what came, and what did not."""
+    """``runtime.sandbox_ports.Attachments``: what came, and what did not."""
 
     def __init__(self, members: int = 1000, size: int = 1 << 30) -> None:
         self.most_members, self.most_bytes = members, size

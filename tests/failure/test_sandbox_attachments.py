@@ -74,6 +74,7 @@ async def test_what_is_wrong_with_members_of_a_zip_is_theirs_alone(tmp_path: Pat
             archive.writestr(name, TEXT)
         archive.writestr("empty.txt", b"")
         archive.writestr("picture.png", b"\x89PNG\r\n\x1a\n")
+        archive.writestr("sound.ogg", b"OggS\0\2\0\0")
         link = zipfile.ZipInfo("link.txt")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
@@ -89,10 +90,10 @@ async def test_what_is_wrong_with_members_of_a_zip_is_theirs_alone(tmp_path: Pat
     path.write_bytes(data)
     found = Collected()
     page = await listed(sandbox, path, formats.ZIP, found)
-    assert found.names == ["etc/up.txt", "docs/win.txt", "größe.txt"]
+    assert found.names == ["etc/up.txt", "docs/win.txt", "größe.txt", "picture.png"]
     assert found.refused == {
         "secret.txt": "encrypted", "broken.txt": "damaged", "method.txt": "unsupported_type",
-        "empty.txt": "empty_document", "picture.png": "unsupported_type", "link.txt": "unsupported_type",
+        "empty.txt": "empty_document", "sound.ogg": "unsupported_type", "link.txt": "unsupported_type",
     }  # fmt: skip
     assert "secret.txt (21 bytes)" in page
 
@@ -266,3 +267,17 @@ def test_paths_are_safe_to_show() -> None:
     ]:  # fmt: skip
         assert attaching.clean_path(path) == safe
     assert model.Member("a/b.txt", 1).filename == "b.txt"
+
+
+async def test_what_came_with_pages_that_were_read_stays_when_time_is_up(tmp_path: Path) -> None:
+    attached = {"1": ["one.txt"], "2": ["two.txt"]}
+    path = plan(tmp_path, ["say", "It begins."], ["wait", 60], ["say", "It ends."], attached=attached)
+    sandbox, found = Sandbox(Limits(parse_seconds=4, ocr_seconds=0), concurrency=1, command=HOSTILE), Collected()
+    try:
+        await sandbox.start()
+        await sandbox._idle[0].ready()
+        document = await sandbox.parse(path, "text/plain", attachments=found)
+    finally:
+        await sandbox.close()
+    assert [page.problem is None for page in document.pages] == [True, False, False]
+    assert found.names == ["one.txt"]
