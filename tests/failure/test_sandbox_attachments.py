@@ -209,6 +209,7 @@ async def test_what_is_attached_to_mails(tmp_path: Path, sandbox: Sandbox) -> No
     found = Collected()
     document = await sandbox.parse(box, formats.MBOX, attachments=found)
     assert len(document.pages) == 2
+    assert [warning.code for warning in document.warnings] == ["pictures_not_read"], "of the logo only"
     assert found.names == [
         f"{n} Out/{path}" for n in (1, 2) for path in ("a_b.txt", "attachment-2.pdf", "In_side/deep.txt")
     ]
