@@ -188,7 +188,7 @@ class TestConfinement:
 
     async def test_no_writing(self, tmp_path: Path, parse: Parse) -> None:
         target = tmp_path / "target"
-        assert texts(await parse(plan(tmp_path, ["write", str(target)]))) == ["OSError"]
+        assert texts(await parse(plan(tmp_path, ["write", str(target)])))[0] in ("OSError", "PermissionError")
         assert not target.exists() or target.read_bytes() == b""
 
     async def test_output_of_libraries_is_no_answer(self, tmp_path: Path, parse: Parse) -> None:
@@ -318,7 +318,7 @@ class TestLife:
             sys.executable, "-c", program, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert parent.stdout is not None
-        assert await parent.stdout.readline() == b"started\n"
+        assert b"started\n" in [await parent.stdout.readline() for _ in range(2)]  # a line of the log comes first
         children = psutil.Process(parent.pid).children()
         parent.kill()
         await parent.wait()

@@ -25,8 +25,8 @@ def main(registry: Registry = parser_of) -> None:
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    confine.confine(int(sys.argv[1]))
-    _send(answers, {"kind": "ready", "memory_bytes": confine.memory_bytes()})
+    kernel = confine.confine(int(sys.argv[1]))
+    _send(answers, {"kind": "ready", "memory_bytes": confine.memory_bytes(), "confined_by": kernel})
     while (request := protocol.read(requests)) is not None:
         confine.allow_cpu(request["cpu_seconds"])
         _answer(request, answers, registry)

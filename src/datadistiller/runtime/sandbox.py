@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from datadistiller import errors, model
-from datadistiller.parsing import Header, protocol
+from datadistiller.parsing import Header, confine, protocol
 from datadistiller.runtime.sandbox_child import Child, Ending, Gone, Silent
 
 #: The parser process; the memory it may use is added as its last argument.
@@ -175,6 +175,7 @@ class Sandbox:
         self._slots = asyncio.Semaphore(concurrency)
         self._idle: list[Child] = []
         self._ending: set[asyncio.Task[Ending]] = set()
+        self._told = False
 
     async def start(self) -> None:
         """Starts the processes, so that the first document does not wait; not needed before ``parse``."""
@@ -278,7 +279,16 @@ class Sandbox:
         except BaseException:
             self._retire(child)
             raise
+        self._tell(child)
         return child
+
+    def _tell(self, child: Child) -> None:
+        """Says once what of the kernel keeps the parsers in; a warning if something is missing."""
+        if self._told:
+            return
+        self._told = True
+        missing = [name for name in confine.KERNEL if name not in child.confined_by]
+        (_log.warning if missing else _log.info)("parsers_confined", by=list(child.confined_by), missing=missing)
 
     async def _give_back(self, child: Child, memory_bytes: int) -> None:
         """Keeps the process for the next document, or replaces it."""
