@@ -249,6 +249,14 @@ class TestLife:
         await sandbox.close()
         assert before[0] != after[0]
 
+    async def test_replaced_when_it_saw_a_password(self, tmp_path: Path) -> None:
+        sandbox = Sandbox(LIMITS, concurrency=1, command=HOSTILE)
+        path = plan(tmp_path, ["pid"])
+        first = texts(await sandbox.parse(path, "text/plain", password="hush"))
+        second = texts(await sandbox.parse(path, "text/plain"))
+        await sandbox.close()
+        assert first != second
+
     async def test_an_error_of_the_document_does_not_cost_the_process(self, tmp_path: Path) -> None:
         sandbox = Sandbox(LIMITS, concurrency=1, command=HOSTILE)
         before = texts(await sandbox.parse(plan(tmp_path, ["pid"]), "text/plain"))

@@ -29,12 +29,17 @@ class Jobs:
 
     current: int = 100
     found: bool = True
+    given: str | None = None
     written: list[tuple[str, int, int | None]] = field(default_factory=list)
 
     async def to_read(self, job_id: uuid.UUID) -> model.Job:
         if not self.found:
             raise errors.JobNotFound
         return JOB
+
+    async def password(self, delivery: Delivery) -> str | None:
+        assert delivery is DELIVERY
+        return self.given
 
     async def advance(
         self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
@@ -66,7 +71,12 @@ class Parser:
     warnings: tuple[model.Problem, ...] = ()
 
     async def parse(
-        self, path: Path, media_type: str, on_page: Callable[[int, int | None], Awaitable[None]] | None = None
+        self,
+        path: Path,
+        media_type: str,
+        on_page: Callable[[int, int | None], Awaitable[None]] | None = None,
+        *,
+        password: str | None = None,
     ) -> model.ParsedDocument:
         assert media_type == JOB.media_type
         assert on_page is not None

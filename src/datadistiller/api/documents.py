@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
 from datadistiller import errors, model, wiring
-from datadistiller.api import problems, schemas
+from datadistiller.api import checks, problems, schemas
 from datadistiller.api.parts import JobId, Parts
 
 #: A stored HTML file must not run as a page of this server.
@@ -138,9 +138,10 @@ async def cancel_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
     status_code=202,
     responses=problems.documented(errors.JobNotFound, errors.Conflict),
 )
-async def retry_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
-    """Starts a new attempt of a failed, partial or cancelled document."""
-    return schemas.JobStatus.of(await parts.jobs.retry(job_id))
+async def retry_document(job_id: JobId, parts: Parts, again: schemas.Again | None = None) -> schemas.JobStatus:
+    """Starts a new attempt of a failed, partial or cancelled document, with the password of its file if it has one."""
+    password = checks.password(again.password) if again else None
+    return schemas.JobStatus.of(await parts.jobs.retry(job_id, password))
 
 
 @router.delete(

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from datadistiller import model
 from datadistiller.store import dead_letters
 
+MOST_PASSWORD_CHARS = 1000
+PASSWORD_PATTERN = r"^[^\u0000]*$"
+PASSWORD_HELP = "Opens an encrypted PDF. Kept until the attempt ends, shown nowhere."
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 #: Nothing that would disturb a terminal or a log.
 KEY_NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
@@ -92,6 +95,17 @@ class UploadForm(BaseModel):
         json_schema_extra={"contentMediaType": "application/json", "format": "json-object"},
     )
     priority: Priority = Field("interactive", description="'bulk' lets interactive uploads go first.")
+    password: str = Field("", max_length=MOST_PASSWORD_CHARS, pattern=PASSWORD_PATTERN, description=PASSWORD_HELP)
+
+
+class Again(BaseModel):
+    """What a new attempt may need."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str = Field(
+        "", max_length=MOST_PASSWORD_CHARS, pattern=PASSWORD_PATTERN, description=PASSWORD_HELP, repr=False
+    )
 
 
 class UploadAccepted(Body):

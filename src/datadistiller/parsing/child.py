@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import Header, Item, confine, protocol
+from datadistiller.parsing import Header, Item, Unlocking, confine, protocol
 from datadistiller.parsing.registry import Registry, parser_of
 
 
@@ -47,7 +47,9 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
 
 
 def _parse(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
-    parser = registry(request["media_type"])
+    parser, password = registry(request["media_type"]), request["password"]
+    if password is not None and isinstance(parser, Unlocking):
+        parser = parser.unlocked_by(password)
     items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
     for item in _limited(items, request["max_pages"], request["max_text_chars"]):
         _send(answers, _message(item))

@@ -2,7 +2,7 @@
 
 Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
 
-    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds}
+    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds, password or null}
               {kind: draw, path, media_type, page, width, max_pixels, marks: [[left, top, right, bottom], ...],
                cpu_seconds}                                               marks: in parts of the page, see ``drawing``
     answers   {kind: ready, memory_bytes, confined_by}           confined_by: see ``confine.confine``

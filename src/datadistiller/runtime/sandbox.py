@@ -59,9 +59,10 @@ class Limits:
 class _Reading:
     """One document on its way through one or more processes."""
 
-    def __init__(self, path: Path, media_type: str, limits: Limits) -> None:
+    def __init__(self, path: Path, media_type: str, limits: Limits, password: str | None) -> None:
         self.path = path
         self.media_type = media_type
+        self.password = password
         self.limits = limits
         self.limit: asyncio.Timeout | None = None
         self.seconds = limits.parse_seconds
@@ -87,6 +88,7 @@ class _Reading:
             "max_pages": self.limits.max_pages,
             "max_text_chars": self.limits.max_text_chars,
             "cpu_seconds": self.limits.parse_seconds + self.limits.ocr_seconds,
+            "password": self.password,
         }
 
     def take(self, answer: Mapping[str, Any]) -> bool:
@@ -188,16 +190,19 @@ class Sandbox:
             self._retire(self._idle.pop())
         await asyncio.gather(*self._ending)
 
-    async def parse(self, path: Path, media_type: str, on_page: OnPage | None = None) -> model.ParsedDocument:
+    async def parse(
+        self, path: Path, media_type: str, on_page: OnPage | None = None, *, password: str | None = None
+    ) -> model.ParsedDocument:
         """Reads a file. A page that cannot be read has a ``problem``; text and pages of the others are there.
 
         Nor can one be that no time was left for, or that comes after too many others. Each page that had to be
-        recognised gives the document ``page_seconds`` more, up to ``ocr_seconds``.
+        recognised gives the document ``page_seconds`` more, up to ``ocr_seconds``. A password goes through the pipe,
+        and the process that has seen one reads no other document.
         Raises an ``errors.UnreadableDocument`` for what is wrong with the file, ``errors.ParserCrashed``,
         ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened before any text was read,
         ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
         """
-        reading = _Reading(path, media_type, self._limits)
+        reading = _Reading(path, media_type, self._limits, password)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._limits.parse_seconds) as limit:
@@ -224,7 +229,7 @@ class Sandbox:
             self._retire(child)
             raise
         else:
-            await self._give_back(child, int(answer.get("memory_bytes") or 0))
+            await self._give_back(child, int(answer.get("memory_bytes") or 0), spent=reading.password is not None)
 
     async def _converse(self, child: Child, reading: _Reading, on_page: OnPage | None) -> Mapping[str, Any]:
         """The last answer of the process about this document."""
@@ -290,10 +295,11 @@ class Sandbox:
         missing = [name for name in confine.KERNEL if name not in child.confined_by]
         (_log.warning if missing else _log.info)("parsers_confined", by=list(child.confined_by), missing=missing)
 
-    async def _give_back(self, child: Child, memory_bytes: int) -> None:
+    async def _give_back(self, child: Child, memory_bytes: int, spent: bool) -> None:
         """Keeps the process for the next document, or replaces it."""
         child.documents += 1
-        if child.documents >= self._limits.documents or memory_bytes > child.baseline_bytes + KEPT_BYTES:
+        spent = spent or child.documents >= self._limits.documents
+        if spent or memory_bytes > child.baseline_bytes + KEPT_BYTES:
             self._retire(child)
             with contextlib.suppress(errors.TransientError):  # this document is read; the next one tries again
                 self._idle.append(await self._spawn())

@@ -4,61 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Protocol
-from uuid import UUID
+from collections.abc import Sequence
 
 from datadistiller import errors, model
 from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome, Spent
 from datadistiller.parsing import protocol
+from datadistiller.stages import unlocking
+from datadistiller.stages.ports import Chunker, DocumentParser, Jobs, Objects
 
 #: Progress is written at most this often, seconds.
 PROGRESS_SECONDS = 0.25
 
 #: Progress when the first page is awaited, when all are read, when chunks are cut (contract: 0-100 over the job).
 _FIRST, _READ, _CHUNKING = 1, 24, 25
-
-
-class Objects(Protocol):
-    """Where uploads are."""
-
-    def local_path(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """The object as a file; raises ``errors.ObjectMissing``."""
-        ...
-
-
-class Jobs(Protocol):
-    """The records of documents."""
-
-    async def to_read(self, job_id: UUID) -> model.Job:
-        """The job with the file that this attempt reads. Raises ``errors.JobNotFound``, also for a deleted document."""
-        ...
-
-    async def advance(
-        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
-    ) -> bool:
-        """False if the delivery's lease or attempt is no longer current."""
-        ...
-
-
-class DocumentParser(Protocol):
-    """Reads a file without harm to this process: ``runtime.sandbox.Sandbox``."""
-
-    async def parse(
-        self, path: Path, media_type: str, on_page: Callable[[int, int | None], Awaitable[None]] | None = None
-    ) -> model.ParsedDocument:
-        """Calls ``on_page`` with pages read and pages in all. Raises a subclass of ``errors.PermanentError``."""
-        ...
-
-
-class Chunker(Protocol):
-    """Cuts pages into chunks. Pure, CPU-bound."""
-
-    def chunk(self, job_id: UUID, document: model.ParsedDocument, filename: str) -> list[model.Chunk]:
-        """The chunks in reading order, none if there is no text."""
-        ...
 
 
 class Ingest:
@@ -103,7 +61,7 @@ class Ingest:
                 written = time.monotonic()
 
         async with self._objects.local_path(job.object_key) as path:
-            return await self._parser.parse(path, job.media_type, on_page)
+            return await unlocking.parse(self._parser, self._jobs, delivery, path, job.media_type, on_page)
 
     async def _advance(
         self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None

@@ -1,0 +1,61 @@
+"""What the ingest stage needs of the parts around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from datadistiller import model
+from datadistiller.messages import Delivery
+
+
+class Objects(Protocol):
+    """Where uploads are."""
+
+    def local_path(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """The object as a file; raises ``errors.ObjectMissing``."""
+        ...
+
+
+class Jobs(Protocol):
+    """The records of documents."""
+
+    async def to_read(self, job_id: UUID) -> model.Job:
+        """The job with the file that this attempt reads. Raises ``errors.JobNotFound``, also for a deleted document."""
+        ...
+
+    async def password(self, delivery: Delivery) -> str | None:
+        """The password that was given for this attempt, if one was."""
+        ...
+
+    async def advance(
+        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
+    ) -> bool:
+        """False if the delivery's lease or attempt is no longer current."""
+        ...
+
+
+class DocumentParser(Protocol):
+    """Reads a file without harm to this process: ``runtime.sandbox.Sandbox``."""
+
+    async def parse(
+        self,
+        path: Path,
+        media_type: str,
+        on_page: Callable[[int, int | None], Awaitable[None]] | None = None,
+        *,
+        password: str | None = None,
+    ) -> model.ParsedDocument:
+        """Calls ``on_page`` with pages read and pages in all. Raises a subclass of ``errors.PermanentError``."""
+        ...
+
+
+class Chunker(Protocol):
+    """Cuts pages into chunks. Pure, CPU-bound."""
+
+    def chunk(self, job_id: UUID, document: model.ParsedDocument, filename: str) -> list[model.Chunk]:
+        """The chunks in reading order, none if there is no text."""
+        ...
