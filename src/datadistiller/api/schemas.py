@@ -13,7 +13,6 @@ from datadistiller import model
 from datadistiller.store import dead_letters
 
 MOST_PASSWORD_CHARS = 1000
-PASSWORD_PATTERN = r"^[^\u0000]*$"
 PASSWORD_HELP = "Opens an encrypted PDF. Kept until the attempt ends, shown nowhere."
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 #: Nothing that would disturb a terminal or a log.
@@ -95,7 +94,7 @@ class UploadForm(BaseModel):
         json_schema_extra={"contentMediaType": "application/json", "format": "json-object"},
     )
     priority: Priority = Field("interactive", description="'bulk' lets interactive uploads go first.")
-    password: str = Field("", max_length=MOST_PASSWORD_CHARS, pattern=PASSWORD_PATTERN, description=PASSWORD_HELP)
+    password: str = Field("", max_length=MOST_PASSWORD_CHARS, description=PASSWORD_HELP)
 
 
 class Again(BaseModel):
@@ -103,9 +102,7 @@ class Again(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    password: str = Field(
-        "", max_length=MOST_PASSWORD_CHARS, pattern=PASSWORD_PATTERN, description=PASSWORD_HELP, repr=False
-    )
+    password: str = Field("", max_length=MOST_PASSWORD_CHARS, description=PASSWORD_HELP, repr=False)
 
 
 class UploadAccepted(Body):

@@ -39,9 +39,7 @@ class VersionForm(BaseModel):
         json_schema_extra={"contentMediaType": "application/json", "format": "json-object"},
     )
     priority: schemas.Priority
-    password: str = Field(
-        max_length=schemas.MOST_PASSWORD_CHARS, pattern=schemas.PASSWORD_PATTERN, description=schemas.PASSWORD_HELP
-    )
+    password: str = Field(max_length=schemas.MOST_PASSWORD_CHARS, description=schemas.PASSWORD_HELP)
 
 
 class VersionAccepted(schemas.UploadAccepted):
