@@ -18,11 +18,13 @@ import pytest
 
 from tests.acceptance.live import PATIENCE, Up, environment, run
 from tests.contracts.objects_kit import bucket_at
+from tests.fixtures.locked import locked_pdf
 from tests.proxy import Mode, Proxy
 from tools.services.minio import PASSWORD, USER, MinioServer
 
 BOOTSTRAP = "bootstrap-0123456789-0123456789-012345"
 DATABASE_PASSWORD = "hunter2-of-the-database"
+FILE_PASSWORD, NO_PASSWORD = "hunter2-of-the-file", "hunter3-of-no-file"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,22 @@ def said_by_processes(up: Up) -> str:
     return "\n".join(said)
 
 
+def read_locked(server: httpx.Client, folder: Path) -> list[str]:
+    """Has an encrypted file read, after a wrong password; what the server said about it."""
+    file = {"file": ("locked.pdf", locked_pdf(folder / "locked.pdf", FILE_PASSWORD).read_bytes())}
+    shown = [server.post("/api/v2/documents/upload", files=file, data={"password": NO_PASSWORD})]
+    path = f"/api/v2/documents/{shown[0].json()['job_id']}"
+    for status in ("failed", "completed"):
+        until = time.monotonic() + PATIENCE
+        while (state := server.get(path.replace("documents", "documents/status"))).json()["status"] != status:
+            assert time.monotonic() < until, state.text
+            time.sleep(0.1)
+        shown += [state, server.get(f"{path}/report"), server.get("/api/v2/dead-letters")]
+        if status == "failed":
+            shown.append(server.post(f"{path}/retry", json={"password": FILE_PASSWORD}))
+    return [answer.text for answer in shown]
+
+
 def test_nothing_shows_a_secret_whatever_goes_wrong(up: Up, proxy: Proxy, tmp_path: Path) -> None:
     key = run("keys", "create", "test", DATADISTILLER_URL=up.url, DATADISTILLER_API_KEY=BOOTSTRAP).stdout.strip()
     assert key.startswith("dd_")
@@ -84,6 +102,7 @@ def test_nothing_shows_a_secret_whatever_goes_wrong(up: Up, proxy: Proxy, tmp_pa
             assert sent.status_code == (202 if mode is Mode.PASS else 503)
             shown.append(sent.text)
         proxy.set(Mode.PASS)
+        shown += read_locked(server, tmp_path)
     shown += [
         httpx.get(up.url + "/api/v2/keys", headers={"Authorization": f"Bearer {k}"}).text for k in (key[:-1], "x")
     ]
@@ -100,7 +119,7 @@ def test_nothing_shows_a_secret_whatever_goes_wrong(up: Up, proxy: Proxy, tmp_pa
         shown.append(done.stdout + done.stderr)
     everything = "\n".join([*shown, said_by_processes(up)])
     assert "request_id" in everything and "InternalError" in everything
-    for secret in (BOOTSTRAP, PASSWORD, key, key[12:]):
+    for secret in (BOOTSTRAP, PASSWORD, key, key[12:], FILE_PASSWORD, NO_PASSWORD):
         assert secret not in everything
 
 

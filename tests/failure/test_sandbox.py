@@ -188,7 +188,7 @@ class TestConfinement:
 
     async def test_no_writing(self, tmp_path: Path, parse: Parse) -> None:
         target = tmp_path / "target"
-        assert texts(await parse(plan(tmp_path, ["write", str(target)]))) == ["OSError"]
+        assert texts(await parse(plan(tmp_path, ["write", str(target)])))[0] in ("OSError", "PermissionError")
         assert not target.exists() or target.read_bytes() == b""
 
     async def test_output_of_libraries_is_no_answer(self, tmp_path: Path, parse: Parse) -> None:
@@ -248,6 +248,14 @@ class TestLife:
         after = texts(await sandbox.parse(plan(tmp_path, ["pid"]), "text/plain"))
         await sandbox.close()
         assert before[0] != after[0]
+
+    async def test_replaced_when_it_saw_a_password(self, tmp_path: Path) -> None:
+        sandbox = Sandbox(LIMITS, concurrency=1, command=HOSTILE)
+        path = plan(tmp_path, ["pid"])
+        first = texts(await sandbox.parse(path, "text/plain", password="hush"))
+        second = texts(await sandbox.parse(path, "text/plain"))
+        await sandbox.close()
+        assert first != second
 
     async def test_an_error_of_the_document_does_not_cost_the_process(self, tmp_path: Path) -> None:
         sandbox = Sandbox(LIMITS, concurrency=1, command=HOSTILE)
@@ -318,7 +326,7 @@ class TestLife:
             sys.executable, "-c", program, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert parent.stdout is not None
-        assert await parent.stdout.readline() == b"started\n"
+        assert b"started\n" in [await parent.stdout.readline() for _ in range(2)]  # a line of the log comes first
         children = psutil.Process(parent.pid).children()
         parent.kill()
         await parent.wait()

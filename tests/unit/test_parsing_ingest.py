@@ -31,12 +31,17 @@ class Jobs:
 
     current: int = 100
     found: bool = True
+    given: str | None = None
     written: list[tuple[str, int, int | None]] = field(default_factory=list)
 
     async def to_read(self, job_id: uuid.UUID) -> model.Job:
         if not self.found:
             raise errors.JobNotFound
         return JOB
+
+    async def password(self, delivery: Delivery) -> str | None:
+        assert delivery is DELIVERY
+        return self.given
 
     async def advance(
         self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
@@ -73,6 +78,8 @@ class Parser:
         media_type: str,
         on_page: Callable[[int, int | None], Awaitable[None]] | None = None,
         attachments: Intake | None = None,
+        *,
+        password: str | None = None,
     ) -> model.ParsedDocument:
         assert media_type == JOB.media_type
         assert on_page is not None

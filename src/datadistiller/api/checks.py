@@ -18,6 +18,14 @@ def collection(name: str) -> str:
     return name
 
 
+def password(given: str) -> str | None:
+    """The password, None if there is none; else InvalidRequest, which does not repeat it."""
+    if len(given) > schemas.MOST_PASSWORD_CHARS:
+        raise errors.InvalidRequest(f"password is longer than {schemas.MOST_PASSWORD_CHARS} characters.")
+    storable(given, "password")
+    return given or None
+
+
 def storable(value: object, name: str) -> None:
     """Raises InvalidRequest unless jsonb can hold the value: depth, NUL, lone surrogates, numbers without end."""
     _check(value, name, 1)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
 from datadistiller import errors, model, wiring
-from datadistiller.api import problems, schemas
+from datadistiller.api import checks, problems, schemas
 from datadistiller.api.parts import JobId, Parts
 
 #: A stored HTML file must not run as a page of this server.
@@ -139,9 +139,12 @@ async def cancel_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
     status_code=202,
     responses=problems.documented(errors.JobNotFound, errors.Conflict),
 )
-async def retry_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
-    """Starts a new attempt of a failed, partial or cancelled document, and of what in it failed or was cancelled."""
-    await parts.jobs.retry(job_id)
+async def retry_document(job_id: JobId, parts: Parts, again: schemas.Again | None = None) -> schemas.JobStatus:
+    """Starts a new attempt of a failed, partial or cancelled document, and of what in it failed or was cancelled.
+
+    With the password of its file, if it has one.
+    """
+    await parts.jobs.retry(job_id, checks.password(again.password) if again else None)
     return schemas.JobStatus.of(await parts.jobs.get(job_id))
 
 

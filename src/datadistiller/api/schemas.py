@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from datadistiller import model
 from datadistiller.store import dead_letters
 
+MOST_PASSWORD_CHARS = 1000
+PASSWORD_HELP = "Opens an encrypted PDF. Kept until the attempt ends, shown nowhere."
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
 COLLECTION_RULE = (
@@ -90,6 +92,15 @@ class UploadForm(BaseModel):
         json_schema_extra={"contentMediaType": "application/json", "format": "json-object"},
     )
     priority: Priority = Field("interactive", description="'bulk' lets interactive uploads go first.")
+    password: str = Field("", max_length=MOST_PASSWORD_CHARS, description=PASSWORD_HELP)
+
+
+class Again(BaseModel):
+    """What a new attempt may need."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str = Field("", max_length=MOST_PASSWORD_CHARS, description=PASSWORD_HELP, repr=False)
 
 
 class UploadAccepted(Body):

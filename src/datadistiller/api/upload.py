@@ -21,7 +21,7 @@ from datadistiller.api.parts import Gate, Parts
 from datadistiller.stages.accept import Details
 from datadistiller.store.jobs import Accepted
 
-FIELDS = ("collection", "metadata", "priority")
+FIELDS = ("collection", "metadata", "priority", "password")
 #: How long the rest of a refused body is read and dropped, seconds. Most clients look for an answer only when they
 #: have sent everything, and lose it if the connection is closed before.
 LINGER_SECONDS = 20.0
@@ -109,6 +109,7 @@ async def _details(form: Form, idempotency_key: str | None) -> Details:
         metadata=metadata_of(fields.get("metadata") or "{}"),
         lane=lane_of(fields.get("priority") or "interactive"),
         idempotency_key=idempotency_key,
+        password=checks.password(fields.get("password", "")),
     )
 
 

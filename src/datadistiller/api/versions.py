@@ -10,14 +10,14 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadistiller import errors, model
-from datadistiller.api import problems, schemas
+from datadistiller.api import checks, problems, schemas
 from datadistiller.api.multipart import Form
 from datadistiller.api.parts import Gate, JobId, Parts
 from datadistiller.api.upload import IdempotencyKey, Lingering, announced, lane_of, metadata_of, read_fields
 from datadistiller.stages.replace import Change
 from datadistiller.store.jobs import Accepted
 
-FIELDS = ("metadata", "priority")
+FIELDS = ("metadata", "priority", "password")
 #: What `GET .../content` gives as ETag: SHA-256 in quotes.
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 
@@ -39,6 +39,7 @@ class VersionForm(BaseModel):
         json_schema_extra={"contentMediaType": "application/json", "format": "json-object"},
     )
     priority: schemas.Priority
+    password: str = Field(max_length=schemas.MOST_PASSWORD_CHARS, description=schemas.PASSWORD_HELP)
 
 
 class VersionAccepted(schemas.UploadAccepted):
@@ -111,6 +112,7 @@ async def _change(form: Form, idempotency_key: str | None, if_match: str | None)
         lane=lane_of(fields["priority"]) if fields.get("priority") else None,
         idempotency_key=idempotency_key,
         expected=None if if_match is None or if_match.strip() == "*" else frozenset(_ETAG.findall(if_match)),
+        password=checks.password(fields.get("password", "")),
     )
 
 

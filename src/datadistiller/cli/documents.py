@@ -122,10 +122,15 @@ def cancel(job: client.Job, url: client.Url = client.DEFAULT_URL) -> None:
     output.console().print(f"{state['filename']} is cancelled.", markup=False)
 
 
-def retry(job: client.Job, url: client.Url = client.DEFAULT_URL) -> None:
+def retry(
+    job: client.Job,
+    password: Annotated[bool, typer.Option("--password", help="Ask for the password of the file.")] = False,
+    url: client.Url = client.DEFAULT_URL,
+) -> None:
     """Start a failed, partial or cancelled document again."""
+    given = typer.prompt("Password of the file", hide_input=True, err=True) if password else ""
     with client.Client(url) as server:
-        state = server.post(f"/api/v2/documents/{job}/retry")
+        state = server.post(f"/api/v2/documents/{job}/retry", {"password": given} if given else None)
     output.console().print(f"{state['filename']} starts again, attempt {state['attempt']}.", markup=False)
 
 

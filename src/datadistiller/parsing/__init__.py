@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from datadistiller.model import Page, Problem
 
@@ -59,4 +59,13 @@ class Parser(Protocol):
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """Reads the file lazily: memory is bounded by a page, not by the document, where the format allows it."""
+        ...
+
+
+@runtime_checkable
+class Unlocking(Protocol):
+    """A parser whose encrypted files a password opens."""
+
+    def unlocked_by(self, password: str) -> Parser:
+        """The same parser for one such file. A password that does not fit is an ``errors.EncryptedDocument``."""
         ...

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import Attachment, Header, Item, confine, protocol
+from datadistiller.parsing import Attachment, Header, Item, Unlocking, confine, protocol
 from datadistiller.parsing.attaching import Sender
 from datadistiller.parsing.registry import Registry, parser_of
 
@@ -26,8 +26,8 @@ def main(registry: Registry = parser_of) -> None:
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    confine.confine(int(sys.argv[1]))
-    _send(answers, {"kind": "ready", "memory_bytes": confine.memory_bytes()})
+    kernel = confine.confine(int(sys.argv[1]))
+    _send(answers, {"kind": "ready", "memory_bytes": confine.memory_bytes(), "confined_by": kernel})
     while (request := protocol.read(requests)) is not None:
         confine.allow_cpu(request["cpu_seconds"])
         _answer(request, answers, registry)
@@ -48,7 +48,9 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
 
 
 def _parse(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
-    parser = registry(request["media_type"])
+    parser, password = registry(request["media_type"]), request["password"]
+    if password is not None and isinstance(parser, Unlocking):
+        parser = parser.unlocked_by(password)
     items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
     attachments = Sender(request, answers, _translate)
     for item in _limited(items, request["max_pages"], request["max_text_chars"]):

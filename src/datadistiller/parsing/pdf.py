@@ -23,14 +23,23 @@ _NO_TITLE = re.compile(
     re.I,
 )
 
+_LOCKED_HINT = "Start it again with retry and its password, or upload it again with the field password."
 
-def open_pdf(path: Path) -> Any:
+
+def open_pdf(path: Path, password: str | None = None) -> Any:
     """The document. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
     try:
-        return pypdfium2.PdfDocument(path)
+        return pypdfium2.PdfDocument(path, password=password)
     except pypdfium2.PdfiumError as error:
-        if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
-            raise errors.EncryptedDocument("The PDF is protected by a password.") from None
+        if error.err_code == pdfium.FPDF_ERR_PASSWORD and password is not None:
+            raise errors.EncryptedDocument(
+                "The PDF is protected, and the password that was given does not open it.",
+                hint="Start it again with retry and the right password, or upload it again with that.",
+            ) from None
+        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
+            raise errors.EncryptedDocument("The PDF is protected by a password.", hint=_LOCKED_HINT) from None
+        if error.err_code == pdfium.FPDF_ERR_SECURITY:
+            raise errors.EncryptedDocument("The PDF is protected in a way that is not known here.") from None
         raise errors.DamagedDocument("The file is damaged, or it is not a PDF.") from None
 
 
@@ -45,9 +54,16 @@ class PdfParser:
     name = "pdfium"
     media_types = (formats.PDF,)
 
+    def __init__(self, password: str | None = None) -> None:
+        self._password = password
+
+    def unlocked_by(self, password: str) -> PdfParser:
+        """The same for one file that this password may open."""
+        return PdfParser(password)
+
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """The embedded files, then one page at a time. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
-        document = open_pdf(path)
+        document = open_pdf(path, self._password)
         try:
             form = _form(document)
             count = len(document)

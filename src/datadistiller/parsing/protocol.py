@@ -2,11 +2,11 @@
 
 Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
 
-    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds,
+    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds, password or null,
                max_attachments (null: none are wanted), max_attachment_bytes}
               {kind: draw, path, media_type, page, width, max_pixels, marks: [[left, top, right, bottom], ...],
                cpu_seconds}                                               marks: in parts of the page, see ``drawing``
-    answers   {kind: ready, memory_bytes}
+    answers   {kind: ready, memory_bytes, confined_by}           confined_by: see ``confine.confine``
               {kind: header, parser, media_type, title, page_count, encoding}
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
                size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised}

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from datadistiller import errors, model
-from datadistiller.parsing import Header, formats, protocol
+from datadistiller.parsing import Header, confine, formats, protocol
 from datadistiller.parsing.attaching import clean_path
 from datadistiller.parsing.limits import PIECE_BYTES
 from datadistiller.runtime.sandbox_child import Child, Ending, Gone, Silent
@@ -61,10 +61,17 @@ class _Reading:
     """One document on its way through one or more processes."""
 
     def __init__(
-        self, path: Path, media_type: str, limits: Limits, on_page: OnPage | None, attachments: Attachments | None
+        self,
+        path: Path,
+        media_type: str,
+        limits: Limits,
+        on_page: OnPage | None,
+        attachments: Attachments | None,
+        password: str | None,
     ) -> None:
         self.path = path
         self.media_type = media_type
+        self.password = password
         self.limits = limits
         self.on_page = on_page
         self.attachments = attachments
@@ -94,6 +101,7 @@ class _Reading:
             "cpu_seconds": self.limits.parse_seconds + self.limits.ocr_seconds,
             "max_attachments": self.attachments.most_members if self.attachments else None,
             "max_attachment_bytes": self.attachments.most_bytes if self.attachments else 0,
+            "password": self.password,
         }
 
     def take(self, answer: Mapping[str, Any]) -> bool:
@@ -202,6 +210,7 @@ class Sandbox:
         self._slots = asyncio.Semaphore(concurrency)
         self._idle: list[Child] = []
         self._ending: set[asyncio.Task[Ending]] = set()
+        self._told = False
 
     async def start(self) -> None:
         """Starts the processes, so that the first document does not wait; not needed before ``parse``."""
@@ -220,18 +229,21 @@ class Sandbox:
         media_type: str,
         on_page: OnPage | None = None,
         attachments: Attachments | None = None,
+        *,
+        password: str | None = None,
     ) -> model.ParsedDocument:
         """Reads a file. A page that cannot be read has a ``problem``; text and pages of the others are there.
 
         Nor can one be that no time was left for, or that comes after too many others. Each page that had to be
         recognised gives the document ``page_seconds`` more, up to ``ocr_seconds``. The files in it go to
-        ``attachments``; without that they are passed over.
+        ``attachments``; without that they are passed over. A password goes through the pipe, and the process that has
+        seen one reads no other document.
 
         Raises an ``errors.UnreadableDocument`` for what is wrong with the file, ``errors.ParserCrashed``,
         ``ParserTimedOut`` and ``ParserOutOfMemory`` if that happened before any text was read,
         ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
         """
-        reading = _Reading(path, media_type, self._limits, on_page, attachments)
+        reading = _Reading(path, media_type, self._limits, on_page, attachments, password)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._limits.parse_seconds) as limit:
@@ -260,7 +272,7 @@ class Sandbox:
             self._retire(child)
             raise
         else:
-            await self._give_back(child, int(answer.get("memory_bytes") or 0))
+            await self._give_back(child, int(answer.get("memory_bytes") or 0), spent=reading.password is not None)
 
     async def _converse(self, child: Child, reading: _Reading) -> Mapping[str, Any]:
         """The last answer of the process about this document."""
@@ -338,12 +350,22 @@ class Sandbox:
         except BaseException:
             self._retire(child)
             raise
+        self._tell(child)
         return child
 
-    async def _give_back(self, child: Child, memory_bytes: int) -> None:
+    def _tell(self, child: Child) -> None:
+        """Says once what of the kernel keeps the parsers in; a warning if something is missing."""
+        if self._told:
+            return
+        self._told = True
+        missing = [name for name in confine.KERNEL if name not in child.confined_by]
+        (_log.warning if missing else _log.info)("parsers_confined", by=list(child.confined_by), missing=missing)
+
+    async def _give_back(self, child: Child, memory_bytes: int, spent: bool) -> None:
         """Keeps the process for the next document, or replaces it."""
         child.documents += 1
-        if child.documents >= self._limits.documents or memory_bytes > child.baseline_bytes + KEPT_BYTES:
+        spent = spent or child.documents >= self._limits.documents
+        if spent or memory_bytes > child.baseline_bytes + KEPT_BYTES:
             self._retire(child)
             with contextlib.suppress(errors.TransientError):  # this document is read; the next one tries again
                 self._idle.append(await self._spawn())

@@ -96,6 +96,7 @@ class Child:
         self.pid = process.pid
         self.documents = 0
         self.baseline_bytes = 0
+        self.confined_by: tuple[str, ...] = ()
 
     @classmethod
     async def spawn(cls, command: Sequence[str], memory_mb: int) -> Child:
@@ -146,6 +147,7 @@ class Child:
             raise errors.TransientError(f"The parser process did not start ({reason}).") from error
         self._ready = True
         self.baseline_bytes = int(answer.get("memory_bytes") or 0)
+        self.confined_by = tuple(answer.get("confined_by") or ())
 
     def ask(self, request: Mapping[str, Any]) -> None:
         """Sends a request; it fits the pipe, so this does not block. Raises ``Gone``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ class Details:
     metadata: Mapping[str, Any]
     lane: model.Lane
     idempotency_key: str | None
+    password: str | None = field(default=None, repr=False)
 
 
 class Accept:
@@ -58,7 +59,8 @@ class Accept:
             accepted = await self._jobs.accept(
                 jobs.NewJob(job_id=job_id, filename=filename, collection=said.collection, media_type=file.media_type,
                             file_size=file.size, sha256=file.sha256, object_key=key, lane=said.lane,
-                            metadata=said.metadata, idempotency_key=said.idempotency_key, request_hash=wanted)
+                            metadata=said.metadata, idempotency_key=said.idempotency_key, request_hash=wanted,
+                            password=said.password)
             )  # fmt: skip
         except BaseException as error:
             if not recording or isinstance(error, errors.RequestError):  # the database surely does not refer to it
@@ -71,6 +73,6 @@ class Accept:
 
 
 def _request_hash(sha256: str, filename: str, said: Details) -> str:
-    """What makes two requests with one Idempotency-Key the same."""
+    """What makes two requests with one Idempotency-Key the same. Not the password: nothing made of it is kept."""
     parts = [sha256, filename, said.collection, json.dumps(said.metadata, sort_keys=True)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -11,6 +11,7 @@ from datadistiller import errors, model
 from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome, Spent
 from datadistiller.parsing import protocol
 from datadistiller.parsing.listing import Listing
+from datadistiller.stages import unlocking
 from datadistiller.stages.attachments import Intake
 from datadistiller.stages.ports import Chunker, DocumentParser, Jobs, Objects
 
@@ -91,7 +92,7 @@ class Ingest:
                 written = time.monotonic()
 
         async with self._objects.local_path(job.object_key) as path:
-            document = await self._parser.parse(path, job.media_type, on_page, intake)
+            document = await unlocking.parse(self._parser, self._jobs, delivery, path, job.media_type, on_page, intake)
         await intake.finish()
         return document
 

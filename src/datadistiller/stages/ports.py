@@ -41,6 +41,10 @@ class Jobs(Protocol):
         """The job with the file that this attempt reads. Raises ``errors.JobNotFound``, also for a deleted document."""
         ...
 
+    async def password(self, delivery: Delivery) -> str | None:
+        """The password that was given for this attempt, if one was."""
+        ...
+
     async def advance(
         self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
     ) -> bool:
@@ -57,6 +61,8 @@ class DocumentParser(Protocol):
         media_type: str,
         on_page: Callable[[int, int | None], Awaitable[None]] | None = None,
         attachments: Intake | None = None,
+        *,
+        password: str | None = None,
     ) -> model.ParsedDocument:
         """Calls ``on_page`` with pages read and pages in all. Raises a subclass of ``errors.PermanentError``."""
         ...

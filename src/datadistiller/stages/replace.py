@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ class Change:
     idempotency_key: str | None
     #: SHA-256 in hexadecimal of the newest version known to who sends this, any of them; None: it does not matter.
     expected: frozenset[str] | None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Replace:
                 job_id=job_id, filename=filename, media_type=file.media_type, file_size=file.size,
                 sha256=file.sha256, object_key=key, lane=said.lane, metadata=said.metadata, expected=said.expected,
                 idempotency_key=said.idempotency_key, request_hash=_request_hash(job_id, file.sha256, filename, said),
+                password=said.password,
             )  # fmt: skip
             recording = True
             accepted = await self.versions.accept(new)

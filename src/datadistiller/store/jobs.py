@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -34,6 +34,7 @@ class NewJob:
     metadata: Mapping[str, Any]
     idempotency_key: str | None = None
     request_hash: str = ""
+    password: str | None = field(default=None, repr=False)
 
 
 class Claim(Protocol):
@@ -184,15 +185,24 @@ class Jobs:
                 await conn.execute(self._sql[name], {"jobs": stopped})
             return job_of(await self.found(conn, "get", job_id))
 
-    async def retry(self, job_id: UUID) -> model.Job:
-        """Starts a new attempt; ``errors.Conflict`` unless the job failed, is partial or was cancelled."""
+    async def retry(self, job_id: UUID, password: str | None = None) -> model.Job:
+        """Starts a new attempt; ``errors.Conflict`` unless the job failed, is partial or was cancelled.
+
+        The password of the file is kept for this attempt only.
+        """
         async with self._db.transaction() as conn:
             row = await self.found(conn, "lock", job_id)
             if model.Status(row["status"]) not in model.RETRYABLE:
                 raise errors.Conflict(
                     f"Job {job_id} is {row['status']}; only failed, partial or cancelled jobs can be retried."
                 )
-            return await self.restart(conn, job_id, row["lane"])
+            return await self.restart(conn, job_id, row["lane"], password)
+
+    async def password(self, delivery: messages.Delivery) -> str | None:
+        """The password that was given for the attempt whose ingest message this is, while its lease holds."""
+        async with self._db.connection() as conn:
+            row = await self._one(conn, "password", message_id=delivery.message_id, token=delivery.token)
+        return None if row is None else str(row["password"])
 
     async def delete(self, job_id: UUID) -> None:
         """Hides the document from every query at once, and what came with it only, and orders their removal.
@@ -262,27 +272,33 @@ class Jobs:
         for _ in range(3):
             row = await self._one(conn, "insert_job", **values)
             if row is not None:
-                await self._order(conn, messages.INGEST_TOPIC, new.job_id, 1, new.lane)
+                await self._start(conn, new.job_id, 1, new.lane, new.password)
                 return Accepted(job_of(row), duplicate=False, replayed=False)
             first = await self._one(conn, "same_content", collection=new.collection, sha256=new.sha256)
             if first is not None:
                 await self._one(conn, "adopt", job_id=first["job_id"])
-                return await self._duplicate(conn, first)
+                return await self._duplicate(conn, first, new.password)
         raise errors.Unavailable("The document was uploaded and deleted at the same time by others.")
 
-    async def _duplicate(self, conn: Connection, first: dict[str, Any]) -> Accepted:
+    async def _duplicate(self, conn: Connection, first: dict[str, Any], password: str | None) -> Accepted:
         status = model.Status(first["status"])
         if status in (model.Status.FAILED, model.Status.CANCELLED):
-            return Accepted(await self.restart(conn, first["job_id"], first["lane"]), duplicate=True, replayed=False)
+            restarted = await self.restart(conn, first["job_id"], first["lane"], password)
+            return Accepted(restarted, duplicate=True, replayed=False)
         return Accepted(job_of(first), duplicate=True, replayed=False)
 
-    async def restart(self, conn: Connection, job_id: UUID, lane: int) -> model.Job:
+    async def restart(self, conn: Connection, job_id: UUID, lane: int, password: str | None = None) -> model.Job:
         """Starts a new attempt, in a transaction that holds the job's lock."""
         for name in ("drop_messages", "drop_letters"):
             await conn.execute(self._sql[name], {"jobs": [job_id]})
         row = await self.found(conn, "restart", job_id)
-        await self._order(conn, messages.INGEST_TOPIC, job_id, row["attempt"], lane)
+        await self._start(conn, job_id, row["attempt"], lane, password)
         return job_of(row)
+
+    async def _start(self, conn: Connection, job_id: UUID, attempt: int, lane: int, password: str | None) -> None:
+        await self._order(conn, messages.INGEST_TOPIC, job_id, attempt, lane)
+        if password is not None:
+            await conn.execute(self._sql["keep_password"], {"job_id": job_id, "password": password})
 
     async def _order(self, conn: Connection, topic: str, job_id: UUID, attempt: int, lane: int) -> None:
         await conn.execute(

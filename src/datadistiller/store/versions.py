@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +30,7 @@ class NewVersion:
     expected: frozenset[str] | None = None  # SHA-256 of what the newest version may be
     idempotency_key: str | None = None
     request_hash: str = ""
+    password: str | None = field(default=None, repr=False)
 
 
 class Versions:
@@ -74,9 +75,10 @@ class Versions:
             ended = job.next is not None or job.status in (model.Status.FAILED, model.Status.CANCELLED)
             if not (ended and job.status.terminal):
                 return Accepted(job, duplicate=True, replayed=False)
-            return Accepted(await self._jobs.restart(conn, job.job_id, job.lane), duplicate=True, replayed=False)
+            restarted = await self._jobs.restart(conn, job.job_id, job.lane, new.password)
+            return Accepted(restarted, duplicate=True, replayed=False)
         lane = job.lane if new.lane is None else new.lane
-        await self._jobs.restart(conn, job.job_id, lane)
+        await self._jobs.restart(conn, job.job_id, lane, new.password)
         await self._call_off(conn, job)
         duplicate = new.sha256 == job.sha256
         if not duplicate:

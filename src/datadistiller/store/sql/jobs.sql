@@ -19,6 +19,15 @@ ORDER BY job_no LIMIT 1 FOR NO KEY UPDATE;
 -- The message that starts an attempt; written in the transaction that makes it true.
 INSERT INTO messages (topic, job_id, job_attempt, lane) VALUES (%(topic)s, %(job_id)s, %(attempt)s, %(lane)s);
 
+-- name: keep_password
+-- For the attempt whose message was just written; it goes with that (migration 9).
+INSERT INTO document_passwords (job_id, password) VALUES (%(job_id)s, %(password)s);
+
+-- name: password
+-- For who holds the lease of the current attempt.
+SELECT p.password FROM document_passwords p JOIN messages m USING (job_id) JOIN document_jobs j USING (job_id)
+WHERE m.id = %(message_id)s AND m.lease_token = %(token)s AND m.job_attempt = j.attempt AND j.deleted_at IS NULL;
+
 -- name: find_key
 -- What an Idempotency-Key stands for.
 SELECT k.request_hash, k.job_id FROM idempotency_keys k WHERE k.key = %(key)s;

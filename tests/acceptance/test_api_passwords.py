@@ -1,0 +1,95 @@
+"""An encrypted file over HTTP: it fails without its password and with a wrong one, and is read with the right one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from datadistiller.chunking.chunker import Chunker
+from datadistiller.embedding.wordpiece import WordpieceTokenizer
+from datadistiller.messages import INGEST_TOPIC
+from datadistiller.runtime.sandbox import Limits, Sandbox
+from datadistiller.stages.ingest import Ingest
+from tests.acceptance import api_parts
+from tests.acceptance.api_kit import is_problem, on_one_machine, upload
+from tests.fixtures.locked import locked_pdf
+
+pytestmark = [pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True), on_one_machine]  # the store decides
+PASSWORD, TEXT = "hunter2-of-the-file", "Drakes moult in June."
+
+
+@pytest.fixture
+async def ingest(parts: Any) -> AsyncIterator[Ingest]:
+    """The stage with a real parser process."""
+    sandbox = Sandbox(Limits(), concurrency=1)
+    yield Ingest(parts.objects, parts.jobs, sandbox, Chunker(WordpieceTokenizer(), 200))
+    await sandbox.close()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> bytes:
+    return locked_pdf(tmp_path / "locked.pdf", PASSWORD, TEXT).read_bytes()
+
+
+async def worked(client: httpx.AsyncClient, parts: Any, ingest: Ingest, job_id: str) -> dict[str, Any]:
+    """Does the workers' part; the status at the end."""
+    await api_parts.settle(parts, *await ingest(await api_parts.claim(parts, INGEST_TOPIC)))
+    await api_parts.embed(parts, TEXT)
+    return await api_parts.finished(client, job_id)
+
+
+async def test_a_retry_with_the_password_reads_it(
+    client: httpx.AsyncClient, parts: Any, ingest: Ingest, locked: bytes
+) -> None:
+    job_id = (await upload(client, locked, "locked.pdf")).json()["job_id"]
+    state = await worked(client, parts, ingest, job_id)
+    assert (state["status"], state["error"]["code"]) == ("failed", "encrypted")
+    assert "password" in state["error"]["hint"]
+    for wrong, says in (("guess", "does not open"), ("", "by a password")):
+        again = await client.post(f"/api/v2/documents/{job_id}/retry", json={"password": wrong})
+        assert again.status_code == 202 and "guess" not in again.text
+        state = await worked(client, parts, ingest, job_id)
+        assert state["status"] == "failed" and says in state["error"]["message"]
+    again = await client.post(f"/api/v2/documents/{job_id}/retry", json={"password": PASSWORD})
+    assert PASSWORD not in again.text
+    assert (await worked(client, parts, ingest, job_id))["status"] == "completed"
+    assert (await client.get(f"/api/v2/documents/{job_id}/pages/1")).json()["text"] == TEXT
+
+
+async def test_an_upload_with_the_password_reads_it(
+    client: httpx.AsyncClient, parts: Any, ingest: Ingest, locked: bytes
+) -> None:
+    first = (await upload(client, locked, "locked.pdf", password="guess")).json()
+    state = await worked(client, parts, ingest, first["job_id"])
+    assert "does not open" in state["error"]["message"]
+    again = (await upload(client, locked, "locked.pdf", password=PASSWORD)).json()
+    assert (again["job_id"], again["duplicate"], again["status"]) == (first["job_id"], True, "pending")
+    assert (await worked(client, parts, ingest, first["job_id"]))["status"] == "completed"
+
+
+async def test_a_new_version_may_have_one(client: httpx.AsyncClient, parts: Any, ingest: Ingest, locked: bytes) -> None:
+    job_id = (await upload(client, b"Ducks.")).json()["job_id"]
+    assert (await worked(client, parts, ingest, job_id))["status"] == "completed"
+    file = {"file": ("locked.pdf", locked)}
+    await client.put(f"/api/v2/documents/{job_id}", files=file, data={"password": PASSWORD})
+    state = await worked(client, parts, ingest, job_id)
+    assert (state["status"], state["version"]) == ("completed", 2)
+
+
+async def test_what_is_no_password_is_refused_and_not_repeated(client: httpx.AsyncClient, locked: bytes) -> None:
+    for given, says in (("hush" * 251, "1000"), ("hush\0", "NUL")):
+        problem = is_problem(await upload(client, locked, "a.pdf", password=given), 422, "invalid_request", says)
+        assert "hush" not in str(problem)
+    job_id = (await upload(client, locked, "locked.pdf")).json()["job_id"]
+    await client.post(f"/api/v2/documents/{job_id}/cancel")
+    for given in ("hush" * 251, "hush\0", "hush\ud800"):
+        body = {"content": b'{"password": "%b"}' % given.encode("unicode_escape").replace(b"\\x00", b"\\u0000")}
+        answer = await client.post(
+            f"/api/v2/documents/{job_id}/retry", headers={"Content-Type": "application/json"}, **body
+        )
+        is_problem(answer, 422, "invalid_request", "password")
+        assert "hush" not in answer.text
