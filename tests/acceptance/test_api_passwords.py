@@ -9,13 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from datadistiller.chunking.chunker import Chunker
-from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.messages import INGEST_TOPIC
 from datadistiller.runtime.sandbox import Limits, Sandbox
 from datadistiller.stages.ingest import Ingest
 from tests.acceptance import api_parts
 from tests.acceptance.api_kit import is_problem, on_one_machine, upload
+from tests.acceptance.children_kit import Workers
 from tests.fixtures.locked import locked_pdf
 
 pytestmark = [pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True), on_one_machine]  # the store decides
@@ -26,7 +25,7 @@ PASSWORD, TEXT = "hunter2-of-the-file", "Drakes moult in June."
 async def ingest(parts: Any) -> AsyncIterator[Ingest]:
     """The stage with a real parser process."""
     sandbox = Sandbox(Limits(), concurrency=1)
-    yield Ingest(parts.objects, parts.jobs, sandbox, Chunker(WordpieceTokenizer(), 200))
+    yield Workers(parts, sandbox).ingest
     await sandbox.close()
 
 
