@@ -94,13 +94,13 @@ def _sections(text: str) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def atoms(page: Page, ruler: Ruler, target: int, most: int) -> list[Atom]:
+def atoms(page: Page, ruler: Ruler, target: int, most: int, room: int) -> list[Atom]:
     """The atoms of a page, in order; all that is not white space is in one. None has more than ``most`` tokens.
 
-    A longer one is cut into pieces of about ``target`` tokens.
+    A longer one is cut into pieces of about ``target`` tokens. A chunk has at most ``room``.
     """
     blocks = list(_blocks(page))
-    held = _held(page.text, blocks, ruler, target)
+    held = _held(page.text, blocks, ruler, room)
     found = list(chain.from_iterable(map(_of_block, repeat(page.text), blocks, held)))
     ends = ruler.before(np.array([atom.end for atom in found], np.int64))
     begins = ruler.before(np.array([atom.start for atom in found], np.int64))

@@ -72,7 +72,7 @@ class Chunker:
     def _drafts(self, page: Page, outline: Outline) -> Iterator[_Draft]:
         """The chunks of a page as planned; ``outline`` moves to the end of the page."""
         ruler = Ruler(page.text, self._tokenizer)
-        found = atoms(page, ruler, self._target, self._room - self._max_context)
+        found = atoms(page, ruler, self._target, self._room - self._max_context, self._room)
         edges = [atom.start for atom in found] + [len(page.text)]
         places = ruler.before(np.array(edges, np.int64))
         tokens: list[int] = places.tolist()
