@@ -25,6 +25,8 @@ _TAIL = 0.25  # of the target
 #: Anchors beat all places this many targets around. With 1.25 sizes of short paragraphs spread by 32 tokens instead
 #: of 28, with 2 (by 24) an edit changes more chunks.
 _REACH = 1.5
+#: A page of so many targets is cut by size alone: whatever an edit does, it changes that many chunks at most.
+_SHORT = 3
 _CONTEXT_SHARE = 5  # a context has at most this part of the window
 _MAX_CONTEXT = 48  # tokens
 _SPACES = " \n\t"  # what no token spans; tokenizers differ about other white space
@@ -76,13 +78,14 @@ class Chunker:
         edges = [atom.start for atom in found] + [len(page.text)]
         places = ruler.before(np.array(edges, np.int64))
         tokens: list[int] = places.tolist()
-        stops = iter(anchors(page.text, found, places, int(_REACH * self._target)))
+        short = tokens[-1] <= _SHORT * self._target
+        stops = iter([len(found)] if short else anchors(page.text, found, places, int(_REACH * self._target)))
         at = stop = 0
         while at < len(found):
             if at == stop:
                 stop = next(stops)
             context, size = outline.context(found[at].level)
-            following = self._end(found, tokens, at, stop, self._room - size)
+            following = self._end(found, tokens, at, stop, self._room - size, even=not short)
             for atom in found[at:following]:
                 if atom.level:
                     outline.enter(atom.level, page.text[atom.start : atom.end])
@@ -91,11 +94,11 @@ class Chunker:
             yield _Draft(page, start, end, context, planned if _between_words(page.text, start, end) else None)
             at = following
 
-    def _end(self, found: Sequence[Atom], tokens: Sequence[int], at: int, stop: int, room: int) -> int:
+    def _end(self, found: Sequence[Atom], tokens: Sequence[int], at: int, stop: int, room: int, even: bool) -> int:
         """Which atom, up to ``stop``, the chunk that begins with atom ``at`` ends before: the cheapest that fits."""
         best, lowest = at + 1, float("inf")
         left = tokens[stop] - tokens[at]
-        target = self._share(left, room)
+        target = self._share(left, room) if even else self._target
         for end in range(at + 1, stop + 1):
             size = tokens[end] - tokens[at]
             if end > at + 1 and (size > room or found[end - 1].end - found[at].start > MAX_CHARS):
