@@ -109,9 +109,11 @@ def embedded(name: str, embedder: Embedder, texts: Sequence[str]) -> NDArray[np.
 
 
 @asynccontextmanager
-async def built(name: str, settings: Settings, embedder: Embedder) -> AsyncIterator[World]:
-    """A collection that was taken in."""
-    data = evaluation.read_collection(DATA / "retrieval" / name)
+async def built(
+    name: str, settings: Settings, embedder: Embedder, data: evaluation.TestCollection | None = None
+) -> AsyncIterator[World]:
+    """A collection that was taken in: ``data``, or the one of this name."""
+    data = data or evaluation.read_collection(DATA / "retrieval" / name)
     chunker = Chunker(WordpieceTokenizer(), settings.chunk_tokens)
     chunks, found = MemoryChunks(), []
     documents, numbers, body_at = {}, {}, {}

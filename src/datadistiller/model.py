@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 #: Changed when the same parsed text would give other chunks; part of every chunk id.
-CHUNKING_VERSION = 1
+CHUNKING_VERSION = 2
 
 
 class Status(StrEnum):

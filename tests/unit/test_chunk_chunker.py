@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
+
 from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.model import Block, BlockKind, Chunk, Page, ParsedDocument
@@ -45,6 +47,24 @@ def test_a_heading_begins_a_chunk_and_never_ends_one() -> None:
     sections = [(("heading", f"Part {n}", 1), ("paragraph", SENTENCE * 12)) for n in range(8)]
     chunks = cut(page(1, *(block for section in sections for block in section)))
     assert [chunk.text.split("\n")[0] for chunk in chunks] == [f"Part {n}" for n in range(8)]
+
+
+@pytest.mark.parametrize("lines", [4, 12, 16])
+@pytest.mark.parametrize("kind", ["list", "table", "code"])
+def test_what_fits_a_chunk_is_not_torn(kind: str, lines: int) -> None:
+    whole = "\n".join(f"- The ship of {1900 + n} came from Hamburg with salt, rope and tar." for n in range(lines))
+    for before in range(2, 14):
+        chunks = cut(page(1, ("paragraph", SENTENCE * before), (kind, whole), ("paragraph", SENTENCE * 20)))
+        assert any(whole in chunk.text for chunk in chunks)
+
+
+@pytest.mark.parametrize("before", range(2, 14))
+def test_nor_is_a_section(before: int) -> None:
+    section = [("paragraph", SENTENCE * 4), ("heading", "Detail", 2), ("paragraph", "It is so. " * 25)]
+    after = [("heading", "Next", 1), ("paragraph", SENTENCE * 20)]
+    chunks = cut(page(1, ("paragraph", SENTENCE * before), ("heading", "Part", 1), *section, *after))
+    [held] = [chunk for chunk in chunks if "Part" in chunk.text]
+    assert held.text.count("It is so.") == 25
 
 
 def test_a_short_rest_joins_its_neighbour() -> None:

@@ -127,7 +127,7 @@ def test_markdown(tmp_path: Path) -> None:
         ("paragraph", 0, "text with a*b*c\nmore"),
         ("list", 0, "- one\n  - two"),
         ("list", 0, "1. three"),
-        ("table", 0, "| a | b |\n| 1 | 2 |"),
+        ("table", 0, "a | b\na: 1; b: 2"),
         ("paragraph", 0, "after"),
         ("heading", 2, "Sub"),
         ("code", 0, "# no heading\n\nx"),
@@ -190,6 +190,31 @@ def test_long_tables_are_cut_into_blocks_that_keep_the_header() -> None:
     assert lines[0] == "Kind | Pond"
     assert [line for line in lines[1:-2] if line] == [f"Kind: duck {n}; Pond: east" for n in range(2500)]
     assert lines[-1] == "Kind: a; Pond: 1"
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([["", "2021", "2022"], ["Hamburg", "5", "6"]], True),
+        ([["Port", "2021", "2022"], ["Hamburg", "5", "6"], ["Bremen", "", "8"]], True),
+        ([["Hamburg", "1998", "2003"], ["Bremen", "1999", "2004"]], False),  # years below years: all are data
+        ([["Port", "2021"], ["Hamburg", "5"], ["Bremen", "1999"], ["Kiel", "6"]], True),
+        ([["Port", "2021", "17"], ["Hamburg", "5", "6"]], False),
+        ([["", "Port"], ["Hamburg", "x"]], False),
+    ],
+)
+def test_years_and_an_empty_corner_may_name_columns(rows: list[list[str]], named: bool) -> None:
+    assert (tables.header_row(rows) is not None) is named
+
+
+def test_the_rule_of_a_markdown_table_makes_its_first_row_the_header(tmp_path: Path) -> None:
+    page = page_of(tmp_path, formats.MARKDOWN, "|  | 5 | \\|x |\n|--|--|--|\n| _a_ | `1` | 2 |\n")
+    assert page.text == "5 | |x\na; 5: 1; |x: 2"
+
+
+def test_cells_of_an_html_header_name_columns_whatever_they_hold() -> None:
+    _, page = html.convert("<table><tr><th>1<th>2<tr><td>a<td>b<tr><th>c<td>d</table>")
+    assert page.build(1).text == "1 | 2\n1: a; 2: b\n1: c; 2: d"
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +25,10 @@ class Joint(IntEnum):
     """What parts an atom from the one before it, weakest first."""
 
     WORD = 0
-    SENTENCE = 1
-    BLOCK = 2
-    HEADING = 3
+    INSIDE = 1  # of a section, list, table or piece of code that would fit into a chunk as a whole
+    SENTENCE = 2
+    BLOCK = 3
+    HEADING = 4
 
 
 class Atom(NamedTuple):
@@ -93,12 +94,14 @@ def _sections(text: str) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def atoms(page: Page, ruler: Ruler, target: int, most: int) -> list[Atom]:
+def atoms(page: Page, ruler: Ruler, target: int, most: int, room: int) -> list[Atom]:
     """The atoms of a page, in order; all that is not white space is in one. None has more than ``most`` tokens.
 
-    A longer one is cut into pieces of about ``target`` tokens.
+    A longer one is cut into pieces of about ``target`` tokens. A chunk has at most ``room``.
     """
-    found = list(chain.from_iterable(_of_block(page.text, block) for block in _blocks(page)))
+    blocks = list(_blocks(page))
+    held = _held(page.text, blocks, ruler, room)
+    found = list(chain.from_iterable(map(_of_block, repeat(page.text), blocks, held)))
     ends = ruler.before(np.array([atom.end for atom in found], np.int64))
     begins = ruler.before(np.array([atom.start for atom in found], np.int64))
     sizes: list[int] = (ends - begins).tolist()
@@ -128,18 +131,48 @@ def _paragraphs(text: str, start: int, end: int) -> Iterator[Block]:
             yield Block(BlockKind.PARAGRAPH, start + first, start + last)
 
 
-def _of_block(text: str, block: Block) -> Iterator[Atom]:
+def _held(text: str, blocks: Sequence[Block], ruler: Ruler, most: int) -> list[tuple[bool, bool]]:
+    """Of each block whether it stands within a section of at most so many tokens, and whether it is to stay whole."""
+    starts = ruler.before(np.array([*(block.start for block in blocks), len(text)], np.int64)).tolist()
+    ends = ruler.before(np.array([block.end for block in blocks], np.int64)).tolist()
+    held = []
+    until = 0  # the first block after the section that fits
+    closing = _sections_end(blocks)
+    for n, block in enumerate(blocks):
+        inside = n < until
+        if not inside and block.kind is BlockKind.HEADING and starts[closing[n]] - starts[n] <= most:
+            until = closing[n]
+        whole = block.kind is not BlockKind.PARAGRAPH and ends[n] - starts[n] <= most
+        held.append((inside, whole or n < until))
+    return held
+
+
+def _sections_end(blocks: Sequence[Block]) -> list[int]:
+    """The block that ends the section of each heading: the next one of its level or above. 0 for other blocks."""
+    closing = [0] * len(blocks)
+    open_ones: list[int] = []
+    for n, block in enumerate(blocks):
+        if block.kind is BlockKind.HEADING:
+            while open_ones and blocks[open_ones[-1]].level >= block.level:
+                closing[open_ones.pop()] = n
+            open_ones.append(n)
+    for n in open_ones:
+        closing[n] = len(blocks)
+    return closing
+
+
+def _of_block(text: str, block: Block, held: tuple[bool, bool]) -> Iterator[Atom]:
+    inside, whole = held
     if block.kind is BlockKind.HEADING:
         start, end = sentences.trimmed(text, block.start, block.end)
         if start < end:
-            yield Atom(start, end, Joint.HEADING, block.level or 1)
+            yield Atom(start, end, Joint.INSIDE if inside else Joint.HEADING, block.level or 1)
         return
-    joint = Joint.BLOCK
-    whole = block.kind in (BlockKind.TABLE, BlockKind.CODE)
-    ranges = _lines(text[block.start : block.end]) if whole else sentences.split(text[block.start : block.end])
-    for start, end in ranges:
+    joint = Joint.INSIDE if inside else Joint.BLOCK
+    cut = _lines if block.kind in (BlockKind.TABLE, BlockKind.CODE) else sentences.split
+    for start, end in cut(text[block.start : block.end]):
         yield Atom(block.start + start, block.start + end, joint, 0)
-        joint = Joint.SENTENCE
+        joint = Joint.INSIDE if whole else Joint.SENTENCE
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:

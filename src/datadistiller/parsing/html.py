@@ -38,6 +38,7 @@ class _Table:
         self.cell = 0  # where in the last row text goes
         self.layout = False
         self.spans = False
+        self.named = True  # no cell of the first row is an ordinary one
 
 
 class _Converter(HTMLParser):
@@ -138,6 +139,7 @@ class _Converter(HTMLParser):
                 span = attrs.get("colspan") or ""
                 table.cell = len(table.rows[-1])
                 table.rows[-1] += [""] * (min(50, int(span)) if re.fullmatch("[1-9][0-9]{0,3}", span) else 1)
+                table.named &= tag == "th" or len(table.rows) > 1
                 table.spans |= (attrs.get("rowspan") or "1") not in ("1", "0")
 
     def _close(self, tag: str) -> None:
@@ -210,7 +212,8 @@ class _Converter(HTMLParser):
             for row in rows:
                 self.page.add(BlockKind.PARAGRAPH, " ".join(row))
             return
-        header = None if table.spans else tables.header_row(rows)
+        named = table.named and len(rows) > 1 and rows[0] is table.rows[0]
+        header = None if table.spans else rows[0] if named else tables.header_row(rows)
         self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, header)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, formats
+from datadistiller.parsing import Header, Item, formats, tables
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.text import read_text
 
@@ -19,6 +19,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
 _QUOTE = re.compile(r"(?: {0,3}> ?)+")
 _TABLE_RULE = re.compile(r"[ \t]*+\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
+_CELL_END = re.compile(r"(?<!\\)\|")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
 _IMAGE = re.compile(r"!\[([^\]\n]{0,500})\]\([^()\s]{0,2000}(?:\s[^()\n]{0,500})?\)")
 _LINK = re.compile(r"\[([^\[\]\n]{1,500})\]\([^()\s]{0,2000}(?:\s[^()\n]{0,500})?\)")
@@ -129,9 +130,20 @@ class _Scanner:
         text = "\n".join(self._lines)
         if self._kind is BlockKind.CODE:
             self.page.add(self._kind, text)
+        elif self._kind is BlockKind.TABLE:
+            rows = [_cells(line) for line in self._lines]
+            self.page.add(self._kind, "\n".join(tables.lines(rows, rows[0] if rows else None)))
         elif self._lines:
             self.page.add(self._kind, inline(text))
         self._lines, self._kind = [], BlockKind.PARAGRAPH
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a row; a bar after a backslash parts none."""
+    row = line.strip().removeprefix("|")
+    if not row.endswith("\\|"):
+        row = row.removesuffix("|")
+    return [inline(cell).strip() for cell in _CELL_END.split(row)]
 
 
 class MarkdownParser:

@@ -9,23 +9,35 @@ from datadistiller.model import BlockKind
 from datadistiller.parsing.pages import PageBuilder
 
 _NUMERIC = re.compile(r"[\s\d.,:/%$€£()+-]*$")
+_YEAR = re.compile(r"(?:1[89]|20|21)\d\d$")
 _MAX_HEADER_CHARS = 80
+_LOOKED_AT = 5  # rows below a header
 _MAX_ROWS = 1000
 
 
 def header_row(rows: Sequence[Sequence[str]]) -> Sequence[str] | None:
-    """The first row if it evidently names the columns of rows that are below it."""
-    if len(rows) < 2 or not _names_columns(rows[0]):
+    """The first row if it evidently names the columns of rows that are below it. Its corner may be empty."""
+    if len(rows) < 2 or not _names_columns(rows[0], rows[1 : 1 + _LOOKED_AT]):
         return None
-    widest = max(sum(1 for cell in row if cell) for row in rows[1:6])
-    return rows[0] if sum(1 for cell in rows[0] if cell) >= widest else None
+    widest = max(sum(1 for cell in row if cell) for row in rows[1 : 1 + _LOOKED_AT])
+    corner = not rows[0][0] and any(row and row[0] for row in rows[1 : 1 + _LOOKED_AT])
+    return rows[0] if sum(1 for cell in rows[0] if cell) >= widest - corner else None
 
 
-def _names_columns(row: Sequence[str]) -> bool:
-    """Two or more different short texts, no number among them."""
+def _names_columns(row: Sequence[str], below: Sequence[Sequence[str]] = ()) -> bool:
+    """Two or more different short texts, no number among them but years over columns that are not of years."""
     names = [cell for cell in row if cell]
     distinct = len(names) >= 2 and len(set(names)) == len(names)
-    return distinct and not any(_NUMERIC.match(name) or len(name) > _MAX_HEADER_CHARS for name in names)
+    return distinct and not any(
+        len(name) > _MAX_HEADER_CHARS or (_NUMERIC.match(name) and not _is_year_over(below, column, name))
+        for column, name in enumerate(row)
+        if name
+    )
+
+
+def _is_year_over(below: Sequence[Sequence[str]], column: int, name: str) -> bool:
+    cells = [row[column] for row in below if column < len(row) and row[column]]
+    return bool(cells and _YEAR.match(name)) and 2 * sum(1 for cell in cells if _YEAR.match(cell)) < len(cells)
 
 
 def line(cells: Sequence[str], header: Sequence[str] | None) -> str:
