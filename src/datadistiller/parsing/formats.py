@@ -81,7 +81,8 @@ FORMATS = (
     ),
     Format(
         HTML, "HTML", (".html", ".htm", ".xhtml"), "", True,
-        "headings, paragraphs, lists, tables, preformatted text", "scripts, styles, comments, `nav`, `footer`, forms",
+        "headings, paragraphs, lists, tables, preformatted text",
+        "what is around an article; scripts, styles, comments, `nav`, `footer`, forms",
     ),
     Format(
         PDF, "PDF", (".pdf",), "page", False,

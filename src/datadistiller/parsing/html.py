@@ -1,4 +1,4 @@
-"""HTML: the tags become blocks; scripts, styles and navigation are left out."""
+"""HTML: the tags become blocks; scripts, styles and what is around the article are left out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, decoding, formats, limits, pages, tables
+from datadistiller.model import BlockKind, Page, Problem
+from datadistiller.parsing import Header, Item, decoding, formats, html_article, limits, pages, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _UNSHOWN = re.compile(r"<(?:!--|(script|style)\b)", re.I)
@@ -218,11 +218,38 @@ class _Converter(HTMLParser):
 
 
 def convert(markup: str) -> tuple[str, PageBuilder]:
-    """The title and the contents of an HTML page."""
+    """The title and the contents of HTML, all of them: of mails and books nothing is around an article."""
+    return _converted(_shown(markup))
+
+
+def _converted(shown: str) -> tuple[str, PageBuilder]:
     converter = _Converter()
-    converter.feed(_shown(markup))
+    converter.feed(shown)
     converter.finish()
     return converter.title, converter.page
+
+
+def convert_article(markup: str) -> tuple[str, Page, Problem | None]:
+    """Title, article, and what is left out around it. A page that is no article is whole."""
+    shown = _shown(markup)
+    title, builder = _converted(shown)
+    whole = builder.build(1)
+    blocks = html_article.article(shown, whole)
+    if len(blocks) == len(whole.blocks):
+        return title, whole, None
+    kept = PageBuilder()
+    for block in blocks:
+        kept.add(block.kind, whole.text[block.start : block.end], block.level)
+    page = kept.build(1)
+    return title, page, _left_out(html_article.count(whole.text) - html_article.count(page.text))
+
+
+def _left_out(words: int) -> Problem:
+    return Problem(
+        "article_only",
+        f"Only the article was read. Words of navigation and the like around it that were left out: {words:,}.",
+        "If something is missing, copy the text of the page into a Markdown file and upload that.",
+    )
 
 
 def _shown(markup: str) -> str:
@@ -256,7 +283,7 @@ def decode(data: bytes, declared: str | None = None) -> str:
 
 
 class HtmlParser:
-    """Reads HTML and XHTML."""
+    """Reads HTML and XHTML: the article of a page that has one, else all of it."""
 
     name = "html"
     media_types = (formats.HTML,)
@@ -264,7 +291,9 @@ class HtmlParser:
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. The whole file is held in memory."""
         file = read(path.read_bytes())
-        title, page = convert(file.text)
+        title, page, left_out = convert_article(file.text)
         yield Header(self.name, formats.HTML, title, 1, file.encoding)
         yield from file.warnings
-        yield page.build(1)
+        if left_out:
+            yield left_out
+        yield page

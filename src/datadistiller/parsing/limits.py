@@ -28,3 +28,7 @@ MAX_PIXELS = 80_000_000
 MAX_RENDERED_SIDE = 2_000
 #: Seconds of CPU that recognising the text of one page may take; then what is left of the page is left out.
 RECOGNITION_SECONDS = 30
+#: Characters of an HTML page in which its article is searched for; larger ones are read whole.
+MAX_ARTICLE_CHARS = 1_000_000
+#: Seconds of CPU that finding the article may take; then the page is read whole.
+ARTICLE_SECONDS = 5
