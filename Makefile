@@ -18,7 +18,7 @@ up: $(VENV)/.run-stamp ## set up and run everything on this machine: make up POR
 
 test: lint ## set up and run every test
 	@$(BIN)/python -m tools.services install || true # tests without a server skip, and fail with CI set
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile # a file stays in one process: what its tests share starts once
 
 lint: $(VENV)/.test-stamp ## style, types, layers
 	$(BIN)/ruff check .

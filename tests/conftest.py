@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -30,26 +29,43 @@ from tools.services.postgres import system_binaries
 TEMPLATE = "dd_template"
 
 
+@pytest.fixture(scope="session")
+def postgres_servers() -> Iterator[Callable[[str], str]]:
+    """Starts a server when it is first asked for, and gives its URL: tests of both majors may come in any order."""
+    started: dict[str, EmbeddedPostgres] = {}
+    with tempfile.TemporaryDirectory(prefix="dd-pg-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+
+        def url_of(major: str) -> str:
+            if major not in started:
+                server = EmbeddedPostgres(Path(name) / major / "postgres", binaries_of(major))
+                asyncio.run(server.start())
+                started[major] = server
+                asyncio.run(make_template(server.url))
+            return started[major].url
+
+        try:
+            yield url_of
+        finally:
+            for server in started.values():
+                asyncio.run(server.stop())
+
+
+def binaries_of(major: str) -> Path | None:
+    """Where the programs are: the wheel's (None), or those of the oldest server installed."""
+    if major == "wheel":
+        return None
+    servers = system_binaries()
+    if not servers:
+        reason = "no PostgreSQL under /usr/lib/postgresql"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return servers[0]
+
+
 @pytest.fixture(scope="session", params=["wheel", "oldest"])
-def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest, postgres_servers: Callable[[str], str]) -> str:
     """The URL of a running server with a migrated template database."""
-    binaries = None
-    if request.param == "oldest":
-        servers = system_binaries()
-        if not servers:
-            reason = "no PostgreSQL under /usr/lib/postgresql"
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-        binaries = servers[0]
-    folder = Path(tempfile.mkdtemp(prefix="dd-pg-"))
-    folder.chmod(0o755)
-    server = EmbeddedPostgres(folder / "postgres", binaries)
-    try:
-        asyncio.run(server.start())
-        asyncio.run(make_template(server.url))
-        yield server.url
-    finally:
-        asyncio.run(server.stop())
-        shutil.rmtree(folder, ignore_errors=True)
+    return postgres_servers(request.param)
 
 
 async def make_template(url: str) -> None:
