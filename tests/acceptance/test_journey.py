@@ -42,7 +42,10 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
 
 
 def test_health_and_documentation_are_there(system: System) -> None:
-    assert httpx.get(f"{system.url}/health").json()["status"] == "healthy"
+    until = time.monotonic() + PATIENCE
+    while (health := httpx.get(f"{system.url}/health").json())["status"] != "healthy":  # workers may still be starting
+        assert time.monotonic() < until, health
+        time.sleep(0.1)
     assert httpx.get(f"{system.url}/docs").status_code == 200
     assert "datadistiller_queue_messages" in httpx.get(f"{system.url}/metrics").text
 

@@ -28,6 +28,8 @@ DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data"))
 PAGES, LINES = 6, 20
 #: Text on top of other text, a font whose letters have no extent, a box that pdfium does not read by place.
 ODD = {"tika__testOverlappingText.pdf", "pdfjs__endchar.pdf", "tika__testPDFVarious.pdf"}
+#: Pages that OCR reads have nothing to compare with, and take a minute and a half.
+SCANS = "pdf_scanned"
 
 
 def folders() -> dict[str, list[Path]]:
@@ -37,7 +39,7 @@ def folders() -> dict[str, list[Path]]:
     if manifest.is_file():
         with manifest.open(encoding="utf-8", newline="") as rows:
             for row in csv.DictReader(rows):
-                if row["path"].endswith(".pdf"):
+                if row["path"].endswith(".pdf") and row["path"].split("/")[-2] != SCANS:
                     found.setdefault(row["path"].split("/")[-2], []).append(DATA / "documents" / row["path"])
     return found
 
