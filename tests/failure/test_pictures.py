@@ -136,3 +136,14 @@ async def test_what_is_wrong_with_a_file_is_said(make: Make, tmp_path: Path) -> 
     assert "Page 9 of the PDF" in await refused(real.draw(Picture(formats.PDF, 9, 400), at(good)))
     assert "draws text/plain" in await refused(real.draw(Picture(formats.TEXT, 1, 400), at(good)))
     assert (await real.draw(PAGE, at(good))).startswith(drawing.SIGNATURE)
+
+
+async def test_pictures_are_drawn_no_larger_than_they_are(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "white.png"
+    path.write_bytes(drawing.png(drawing.Raster(40, 20, bytearray(b"\xff" * 2400))))
+    for wanted, size in ((400, (40, 20)), (20, (20, 10))):
+        made = await make().draw(Picture(formats.PNG, 1, wanted, [(0, 0, 5000, 5000)]), at(path))
+        assert (int.from_bytes(made[16:20], "big"), int.from_bytes(made[20:24], "big")) == size
+    assert "Page 2" in await refused(make().draw(Picture(formats.PNG, 2, 40), at(path)))
+    path.write_bytes(path.read_bytes()[:50])
+    assert "damaged" in await refused(make().draw(Picture(formats.PNG, 1, 40), at(path)))

@@ -25,7 +25,15 @@ PARTS = 10_000
 Mark = tuple[int, int, int, int]
 
 #: Media type -> module of this package with a function ``draw``.
-DRAWN = {formats.PDF: "pdf_drawing"}
+DRAWN = {
+    formats.PDF: "pdf_drawing",
+    formats.PNG: "picture_drawing",
+    formats.JPEG: "picture_drawing",
+    formats.TIFF: "picture_drawing",
+    formats.WEBP: "picture_drawing",
+    formats.BMP: "picture_drawing",
+    formats.GIF: "picture_drawing",
+}
 
 #: How every PNG begins.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

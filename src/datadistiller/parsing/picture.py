@@ -46,7 +46,7 @@ class PictureParser:
             yield Page(1, "")
             yield from ocr.warnings(0, 0, 0, unread=1)
             return
-        with _opened(path, media_type) as image:
+        with opened(path, media_type) as image:
             count = int(getattr(image, "n_frames", 1)) if media_type == formats.TIFF else 1
             yield Header(self.name, media_type, "", count)
             read = part = empty = 0
@@ -61,9 +61,9 @@ class PictureParser:
     def _page(self, image: Image, number: int, count: int) -> tuple[Page, bool]:
         """A page, and whether it was read to its end."""
         try:
-            with _decoding():
+            with decoding():
                 image.seek(number - 1)
-                _check_size(image)
+                check_size(image)
                 size, picture, unit = prepared(image)
             reading = ocr.engine().read(picture)
         except errors.UnreadableDocument as error:
@@ -74,7 +74,7 @@ class PictureParser:
 
 
 @contextlib.contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Pillow's many errors as ours."""
     from PIL import Image
 
@@ -91,17 +91,18 @@ def _decoding() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, media_type: str) -> Iterator[Image]:
+def opened(path: Path, media_type: str) -> Iterator[Image]:
+    """The picture, of which only the header was read."""
     from PIL import Image
 
     with contextlib.ExitStack() as stack:
-        with _decoding():
+        with decoding():
             image = stack.enter_context(Image.open(path, formats=[_DECODERS[media_type]]))
-            _check_size(image)
+            check_size(image)
         yield image
 
 
-def _check_size(image: Image) -> None:
+def check_size(image: Image) -> None:
     """Looks at the header only: nothing is decoded yet."""
     if image.width * image.height > limits.MAX_PIXELS:
         raise _too_large()
@@ -115,18 +116,24 @@ def _too_large() -> errors.LimitExceeded:
 
 def prepared(image: Image) -> tuple[tuple[float, float], Picture, float]:
     """Size as shown, the pixels as they are read, and what one of those is in pixels as shown."""
-    from PIL import ImageOps
     from PIL.Image import Resampling
 
     full = max(image.size)
     size = image.size[::-1] if image.getexif().get(_ORIENTATION, 1) >= _LYING else image.size
     image.draft("RGB", (limits.MAX_RENDERED_SIDE, limits.MAX_RENDERED_SIDE))  # JPEG can be decoded at a fraction
-    shown = ImageOps.exif_transpose(_plain(image))
+    shown = upright(image)
     longest = max(shown.size)
     side = min(limits.MAX_RENDERED_SIDE, longest) if full >= _SMALL_SIDE else 2 * longest
     width, height = (max(1, round(length * side / longest)) for length in shown.size)
     scaled = shown if side == longest else shown.resize((width, height), Resampling.LANCZOS)
     return size, np.ascontiguousarray(np.asarray(scaled)[:, :, ::-1]), full / side
+
+
+def upright(image: Image) -> Image:
+    """The picture in red, green and blue on white, turned as it is shown, no larger than it need be."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(_plain(image))
 
 
 def _plain(image: Image) -> Image:
