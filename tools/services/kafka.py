@@ -90,7 +90,9 @@ class KafkaServer(Server):
         if (self.data / "meta.properties").exists():
             return
         shutil.rmtree(self.data, ignore_errors=True)
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        first, *rest = uuid.uuid4().bytes
+        # Without its top bit, or one id of 64 begins with a hyphen and is taken for an option.
+        cluster = urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
         argv = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config), heap="64m")
         programs.run(argv, self.folder, "Formatting Kafka's disk")
 
