@@ -33,6 +33,17 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+#: Why a file may not be taken in, as a document or as a version of one.
+REFUSALS = (
+    errors.FileEmpty,
+    errors.FileTooLarge,
+    errors.TypeNotSupported,
+    errors.IdempotencyMismatch,
+    errors.UploadStalled,
+    errors.Overloaded,
+    errors.CapacityError,
+)
+
 router = APIRouter(prefix="/api/v2/documents", tags=["documents"])
 
 
@@ -42,15 +53,7 @@ router = APIRouter(prefix="/api/v2/documents", tags=["documents"])
     summary="Upload a document",
     status_code=202,
     response_model=schemas.UploadAccepted,
-    responses=problems.documented(
-        errors.FileEmpty,
-        errors.FileTooLarge,
-        errors.TypeNotSupported,
-        errors.IdempotencyMismatch,
-        errors.UploadStalled,
-        errors.Overloaded,
-        errors.CapacityError,
-    ),
+    responses=problems.documented(*REFUSALS),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -13,7 +13,7 @@ from datadistiller import errors, model
 from datadistiller.api import checks, problems, schemas
 from datadistiller.api.multipart import Form
 from datadistiller.api.parts import Gate, JobId, Parts
-from datadistiller.api.upload import IdempotencyKey, Lingering, announced, lane_of, metadata_of, read_fields
+from datadistiller.api.upload import REFUSALS, IdempotencyKey, Lingering, announced, lane_of, metadata_of, read_fields
 from datadistiller.stages.replace import Change
 from datadistiller.store.jobs import Accepted
 
@@ -54,18 +54,7 @@ class VersionAccepted(schemas.UploadAccepted):
     summary="Give a document a new version",
     status_code=202,
     response_model=VersionAccepted,
-    responses=problems.documented(
-        errors.JobNotFound,
-        errors.Conflict,
-        errors.VersionChanged,
-        errors.FileEmpty,
-        errors.FileTooLarge,
-        errors.TypeNotSupported,
-        errors.IdempotencyMismatch,
-        errors.UploadStalled,
-        errors.Overloaded,
-        errors.CapacityError,
-    ),
+    responses=problems.documented(errors.JobNotFound, errors.Conflict, errors.VersionChanged, *REFUSALS),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -103,8 +103,8 @@ CREATE FUNCTION switch_version(id uuid) RETURNS void LANGUAGE sql AS $$
     SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
 $$;
 
--- As before; and a version takes over if anything of it is searchable. Chunks of the version before are of an earlier
--- attempt, so they do not count.
+-- As before; a document whose files could not all be taken in is partial, and a version takes over if anything of it is
+-- searchable. Chunks of the version before are of an earlier attempt, so they do not count.
 CREATE OR REPLACE FUNCTION finish_jobs(ids uuid[]) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 DECLARE
     job record;
