@@ -84,7 +84,7 @@ class UploadForm(BaseModel):
         description="The document.",
         json_schema_extra={"type": "string", "format": "binary", "minLength": 1},
     )
-    collection: Collection = "default"
+    collection: Collection | Literal[""] = "default"  # browsers send fields that were left empty
     metadata: str = Field(
         "{}",
         description="A JSON object, at most 16 kB and 16 levels deep; queries can filter on it.",
