@@ -71,12 +71,13 @@ $(VENV)/bin/python:
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
+# The lock files name everything, so pip has nothing to resolve (--no-deps: it would warn of an extra that lxml no longer has).
 # The installation compiles the native engine, so it is done again when its sources changed.
 $(VENV)/.run-stamp: requirements.lock pyproject.toml hatch_build.py $(NATIVE) | $(VENV)/bin/python
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.test-stamp: requirements-dev.lock $(VENV)/.run-stamp
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,8 @@ from typing import LiteralString
 import psutil
 import psycopg
 
-from benchmarks.harness import Server, free_port
+from benchmarks.harness import free_port
+from benchmarks.role_processes import RoleProcesses
 from tools.services import server as services
 from tools.services.kafka import KafkaServer
 from tools.services.minio import MinioServer
@@ -31,20 +31,18 @@ ROLES = ("api", "relay", "ingest", "embed", "embed", "index", "reaper")
 STOP_SECONDS = 60
 
 
-class Cluster(Server):
+class Cluster(RoleProcesses):
     """The roles as processes of their own, on the services given."""
 
     def __init__(
         self, folder: Path, servers: Mapping[str, services.Server], roles: Sequence[str] = ROLES, **settings: object
     ) -> None:
-        super().__init__(folder, opensearch_replicas=0, **settings)
+        named = {name: value for server in servers.values() for name, value in server.environment().items()}
+        super().__init__(folder, named, **settings)
         self.services = servers
-        for server in servers.values():
-            self.env |= server.environment()
-        self.env["DATADISTILLER_PORT"] = str(self.port)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._roles = roles
         self._started = 0
+        self._stand_ins: dict[str, float] = {}  # by process: how long its model takes to answer, seconds
 
     @property
     def database(self) -> str:
@@ -63,13 +61,21 @@ class Cluster(Server):
         """Starts a process of a role; its name. With ``answer_seconds`` its model is a stand-in that takes so long."""
         self._started += 1
         name = f"{role}-{self._started}"
-        argv = [sys.executable, "-m", "datadistiller", "serve", "--roles", role]
         if answer_seconds is not None:
-            argv = [sys.executable, "-m", "benchmarks.stand_in", "--seconds", str(answer_seconds), "--roles", role]
-        given = {"WORKER_ID": name, "DATADISTILLER_HEALTH_PORT": str(free_port())}
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(argv, env=self.env | given, stdout=log, stderr=log)
+            self._stand_ins[name] = answer_seconds
+        self.launch(name)
         return name
+
+    def command(self, name: str) -> list[str]:
+        """The command line of a process."""
+        if name not in self._stand_ins:
+            return super().command(name)
+        seconds = str(self._stand_ins[name])
+        return [sys.executable, "-m", "benchmarks.stand_in", "--seconds", seconds, *super().command(name)[-2:]]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The variables of a process, with a port of its own for its health."""
+        return {**super().environment(name), "DATADISTILLER_HEALTH_PORT": str(free_port())}
 
     def leave(self, *names: str) -> None:
         """SIGTERM to each, which drains it."""
@@ -79,21 +85,12 @@ class Cluster(Server):
         for process in left:
             process.wait(STOP_SECONDS)
 
-    def of_role(self, role: str) -> list[str]:
-        """The names of the processes of a role."""
-        return [name for name in self.processes if name.rpartition("-")[0] == role]
-
     def check(self) -> None:
         """Raises if a process has ended that was not told to."""
         for name, process in self.processes.items():
             if process.poll() is not None:
-                log = (self.folder / f"{name}.log").read_text()[-500:]
+                log = self.log_of(name).read_text()[-500:]
                 raise RuntimeError(f"{name} ended with {process.returncode}:\n{log}")
-
-    def tree(self) -> list[psutil.Process]:
-        """All processes of the system, the services not among them."""
-        roots = [psutil.Process(process.pid) for process in self.processes.values()]
-        return [process for root in roots for process in (root, *root.children(recursive=True))]
 
     def stop(self) -> None:
         """Everything leaves."""

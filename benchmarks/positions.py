@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from benchmarks.database import fresh_database
 from benchmarks.harness import DATA
 from benchmarks.store import LIMITS, Costs
 from datadistiller import messages, model
@@ -31,10 +31,8 @@ from datadistiller.runtime.sandbox import Limits, Sandbox
 from datadistiller.store import lines
 from datadistiller.store.chunks import Chunks
 from datadistiller.store.database import Database
-from datadistiller.store.embedded import EmbeddedPostgres
 from datadistiller.store.jobs import Jobs, NewJob
 from datadistiller.store.messages import Messages
-from datadistiller.store.migrate import migrate
 
 ROUNDS = 5
 QUESTIONS = 500
@@ -145,19 +143,10 @@ async def main(count: int) -> None:
     paths = sorted((DATA / "filings").glob("*.pdf"))[:count]
     documents = await read(paths)
     storing(documents)
-    with tempfile.TemporaryDirectory(prefix="dd-bench-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "postgres")
-        await server.start()
-        db = Database(server.url)
-        try:
-            await db.open()
-            await migrate(db)
-            costs = Costs(server)
-            await recording(db, costs, documents)
-            await looking_up(db, costs)
-        finally:
-            await db.close()
-            await server.stop()
+    async with fresh_database() as (server, db):
+        costs = Costs(server)
+        await recording(db, costs, documents)
+        await looking_up(db, costs)
     await drawing_pages(paths[0])
 
 

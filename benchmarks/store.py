@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
 import psutil
 
+from benchmarks.database import fresh_database
 from datadistiller import messages, model
 from datadistiller.store.changes import START, Changes
 from datadistiller.store.database import Database
 from datadistiller.store.embedded import EmbeddedPostgres
 from datadistiller.store.jobs import Jobs, NewJob
 from datadistiller.store.messages import Limits, Messages
-from datadistiller.store.migrate import migrate
 from datadistiller.store.models import Models
 from datadistiller.store.workers import Workers
 
@@ -152,17 +150,8 @@ class Bench:
 
 async def main(chunks: int) -> None:
     """Starts a server of its own and runs everything on it."""
-    with tempfile.TemporaryDirectory(prefix="dd-bench-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "postgres")
-        await server.start()
-        db = Database(server.url)
-        try:
-            await db.open()
-            await migrate(db)
-            await Bench(db, Costs(server)).run(chunks)
-        finally:
-            await db.close()
-            await server.stop()
+    async with fresh_database() as (server, db):
+        await Bench(db, Costs(server)).run(chunks)
 
 
 if __name__ == "__main__":

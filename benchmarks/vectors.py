@@ -10,14 +10,13 @@ import asyncio
 import re
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import psutil
 
+from benchmarks.database import fresh_database
 from benchmarks.harness import Server, large_texts, running
 from benchmarks.rows import Row
 from datadistiller import messages, model
@@ -26,7 +25,7 @@ from datadistiller.store.database import Database
 from datadistiller.store.embedded import EmbeddedPostgres
 from datadistiller.store.jobs import Jobs, NewJob
 from datadistiller.store.messages import Limits, Messages
-from datadistiller.store.migrate import migrate, migrations
+from datadistiller.store.migrate import migrations
 from datadistiller.store.models import Models
 from datadistiller.store.workers import Workers
 
@@ -128,20 +127,11 @@ class Bench:
 
 async def cost_rows() -> list[Row]:
     """What reading and settling cost when no text is known."""
-    with tempfile.TemporaryDirectory(prefix="dd-bench-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "postgres")
-        await server.start()
-        db = Database(server.url)
-        try:
-            await db.open()
-            await migrate(db)
-            bench = Bench(server, db)
-            await bench.fill()
-            grown = await bench.sizes()
-            costs = {when: await bench.compare(last) for when, last in CASES.items()}
-        finally:
-            await db.close()
-            await server.stop()
+    async with fresh_database() as (server, db):
+        bench = Bench(server, db)
+        await bench.fill()
+        grown = await bench.sizes()
+        costs = {when: await bench.compare(last) for when, last in CASES.items()}
     rows = [
         Row(f"CPU per chunk around the model, with / without looking for its vector, {when}", "", _ratio(*both))
         for when, both in costs.items()

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,10 +21,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-import psutil
 
-import datadistiller
-from benchmarks.harness import Server
+from benchmarks.role_processes import RoleProcesses
 from tests import services
 from tools.services.kafka import KafkaServer
 from tools.services.minio import MinioServer
@@ -50,23 +47,18 @@ class Services:
 
     def environment(self) -> dict[str, str]:
         """The settings that name them: nothing else differs from one machine."""
-        found: dict[str, str] = {"DATADISTILLER_OPENSEARCH_REPLICAS": "0"}
-        for each in (self.kafka, self.postgres, self.minio, self.opensearch):
-            found |= each.environment()
-        return found
+        each = (self.kafka, self.postgres, self.minio, self.opensearch)
+        return {name: value for server in each for name, value in server.environment().items()}
 
 
-class Cluster(Server):
-    """Driven over HTTP like the system on one machine."""
+class Cluster(RoleProcesses):
+    """A process that ends is launched again until it is told to leave."""
 
     def __init__(self, folder: Path, parts: Services, processes: Sequence[str] = PROCESSES, **settings: object) -> None:
-        super().__init__(folder, **settings)
+        super().__init__(folder, parts.environment(), **settings)
         self.services = parts
         self._first = processes
-        self.env |= {**parts.environment(), "DATADISTILLER_PORT": str(self.port), "DATADISTILLER_DATA_DIR": str(folder)}
-        self.env |= {"DATADISTILLER_HEALTH_PORT": "0", "PYTHONPATH": str(Path(datadistiller.__file__).parent.parent)}
-        self.http.timeout = httpx.Timeout(60)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.env |= {"DATADISTILLER_DATA_DIR": str(folder), "DATADISTILLER_HEALTH_PORT": "0"}
         self._left: list[subprocess.Popen[bytes]] = []
         self._ending = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -76,7 +68,7 @@ class Cluster(Server):
         begun = time.perf_counter()
         self.folder.mkdir(exist_ok=True)
         for n, roles in enumerate(self._first):
-            self.join(f"{roles}-{n}")
+            self.launch(f"{roles}-{n}")
         self._keeper.start()
         while time.perf_counter() - begun < 180:
             with contextlib.suppress(httpx.TransportError):
@@ -85,44 +77,12 @@ class Cluster(Server):
             time.sleep(0.1)
         raise RuntimeError(f"The cluster is not healthy after three minutes: {self._why()}")
 
-    def tree(self) -> list[psutil.Process]:
-        """Every process of every role."""
-        found: list[psutil.Process] = []
-        for process in list(self.processes.values()):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                leader = psutil.Process(process.pid)
-                found += [leader, *leader.children(recursive=True)]
-        return found
-
-    def of_role(self, roles: str) -> list[subprocess.Popen[bytes]]:
-        """The processes that were started with these roles."""
-        return [process for name, process in self.processes.items() if name.rpartition("-")[0] == roles]
-
-    def join(self, name: str) -> None:
-        """Starts a process of the roles before the last hyphen of its name; from then on it is kept alive."""
-        with self.log_of(name).open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                self.command(name), env=self.environment(name), stdout=log, stderr=log, start_new_session=True
-            )
-
     def leave(self, name: str, number: signal.Signals = signal.SIGTERM) -> subprocess.Popen[bytes]:
         """Sends a process a signal, after which it is not started again."""
         process = self.processes.pop(name)
         self._left.append(process)
         process.send_signal(number)
         return process
-
-    def command(self, name: str) -> list[str]:
-        """The command line of a process."""
-        return [sys.executable, "-m", "datadistiller", "serve", "--roles", name.rpartition("-")[0]]
-
-    def environment(self, name: str) -> dict[str, str]:
-        """The variables of a process."""
-        return {**self.env, "WORKER_ID": name}
-
-    def log_of(self, name: str) -> Path:
-        """What a process has written, in all its lives."""
-        return self.folder / f"{name}.log"
 
     def stop(self) -> None:
         """SIGTERM to all; what does not drain in time is killed."""
@@ -151,7 +111,7 @@ class Cluster(Server):
         while not self._ending.wait(0.2):
             for name, process in list(self.processes.items()):
                 if process.poll() is not None and self.processes.get(name) is process:
-                    self.join(name)
+                    self.launch(name)
 
     def _why(self) -> str:
         with contextlib.suppress(httpx.HTTPError):

@@ -59,7 +59,7 @@ class Exposed(Cluster):
         if self._far is not None:
             self.folder.mkdir(exist_ok=True)
             for name in FAR:
-                self.join(name)
+                self.launch(name)
         return super().start()
 
     def stop(self) -> None:

@@ -15,9 +15,8 @@ from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.runtime.sandbox import Limits as ParserLimits
 from datadistiller.runtime.sandbox import Sandbox
-from datadistiller.stages.attachments import Intake
+from datadistiller.stages.attachments import Intake, IntakeLimits
 from datadistiller.stages.ingest import Ingest
-from datadistiller.stages.ports import IntakeLimits
 from datadistiller.stages.remove import Remove
 from datadistiller.store.children import Family
 from tests.acceptance import api_parts

@@ -68,7 +68,7 @@ class Distributed(System):
 
     def embedders(self) -> list[psutil.Process]:
         """Its embedding workers."""
-        return [psutil.Process(process.pid) for process in self._cluster.of_role("embed")]
+        return [psutil.Process(self._cluster.processes[name].pid) for name in self._cluster.of_role("embed")]
 
 
 class Up(System):

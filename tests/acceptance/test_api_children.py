@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from datadistiller.stages.ports import IntakeLimits
+from datadistiller.stages.limits import IntakeLimits
 from tests.acceptance import api_parts, children_kit
 from tests.acceptance.api_kit import is_problem, on_one_machine, stored, upload
 from tests.acceptance.children_kit import Workers, packed

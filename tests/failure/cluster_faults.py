@@ -56,7 +56,7 @@ async def workers_come_and_go(cluster: Exposed) -> None:
     spec = pipeline.stage("embed")
     before = assignments(cluster, "embed-4")
     for guest in ("embed-guest0", "embed-guest1"):
-        cluster.join(guest)
+        cluster.launch(guest)
         for _ in range(PASSERS_BY):
             seconds = chance.uniform(1, 2)
             await asyncio.to_thread(pass_by, cluster.services.kafka, spec.topic, spec.group, seconds)

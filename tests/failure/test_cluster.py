@@ -98,7 +98,7 @@ async def index_deleted(cluster: Cluster) -> None:
 
 
 async def worker_frozen(cluster: Cluster) -> None:
-    frozen = cluster.of_role("embed")[0]
+    frozen = cluster.processes[cluster.of_role("embed")[0]]
     frozen.send_signal(signal.SIGSTOP)
     await asyncio.sleep(12)  # longer than its heartbeat may be silent
     frozen.send_signal(signal.SIGCONT)

@@ -59,8 +59,8 @@ class Operator:
 
 
 def send(cluster: Cluster, roles: str, number: signal.Signals) -> None:
-    for process in cluster.of_role(roles):
-        process.send_signal(number)
+    for name in cluster.of_role(roles):
+        cluster.processes[name].send_signal(number)
 
 
 def reach(cluster: Cluster, jobs: Iterable[str], status: str) -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from datadistiller import errors, model
 from datadistiller.objects.local import LocalObjects
-from datadistiller.stages.attachments import Intake
-from datadistiller.stages.ports import IntakeLimits
+from datadistiller.stages.attachments import Intake, IntakeLimits
 from tests.unit.test_parsing_ingest import JOB
 
 DAMAGED = errors.DamagedDocument().problem()

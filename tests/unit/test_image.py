@@ -42,7 +42,7 @@ def test_what_it_copies_exists_and_reaches_the_builder() -> None:
 def test_dependencies_are_the_locked_ones() -> None:
     installs = [words for words in given("RUN") if "pip install" in words]
     assert len(installs) == 2
-    assert "--require-hashes -r requirements.lock" in installs[0]
+    assert "--require-hashes --no-deps -r requirements.lock" in installs[0]
     assert "--no-deps --no-build-isolation ." in installs[1]
 
 

@@ -14,8 +14,7 @@ import pytest
 from datadistiller import errors, model
 from datadistiller.messages import INGEST_TOPIC, Delivery, Done, Failed, Ingested
 from datadistiller.stages import ingest
-from datadistiller.stages.attachments import Intake
-from datadistiller.stages.ports import IntakeLimits
+from datadistiller.stages.attachments import Intake, IntakeLimits
 
 JOB = model.Job(
     uuid.uuid4(), "ducks.pdf", "default", "application/pdf", 3, "ab", "uploads/x/ducks.pdf", model.Lane.BULK, {},

@@ -14,7 +14,7 @@ from PIL import Image
 from datadistiller import errors
 from datadistiller.model import BlockKind, Line, Page, Problem
 from datadistiller.parsing import Header, formats, limits, ocr, ocr_layout, registry
-from datadistiller.parsing.ocr import Piece
+from datadistiller.parsing.ocr_layout import Piece
 from tests.fixtures import files, pictures
 
 DUCKS = "Of Ducks\n\nDucks swim in ponds."

@@ -7,8 +7,7 @@ that never meets one does not pay for it.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,26 +19,6 @@ if TYPE_CHECKING:
     from datadistiller.parsing.ocr_engine import Engine
 
 HINT = 'Install it and upload the document again: pip install "datadistiller[ocr]"'
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Text that stands together in a line; rectangles are left, top, right, bottom in pixels.
-
-    ``box`` is where it is when the page is turned and levelled so that it reads; ``place`` is where it is seen.
-    """
-
-    text: str
-    box: tuple[float, float, float, float]
-    place: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a picture says, in no order that matters. Not ``whole``: time was up before all of it was read."""
-
-    pieces: Sequence[Piece]
-    whole: bool
 
 
 def installed() -> bool:

@@ -18,7 +18,7 @@ from omegaconf import flag_override
 from rapidocr import RapidOCR
 
 from datadistiller.parsing import limits
-from datadistiller.parsing.ocr import Piece, Reading
+from datadistiller.parsing.ocr_layout import Piece, Reading
 
 #: Height, width, 3; blue, green, red.
 Picture = npt.NDArray[np.uint8]

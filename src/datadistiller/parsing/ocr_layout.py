@@ -11,7 +11,6 @@ from statistics import median
 
 from datadistiller.model import Block, BlockKind, Line, Page
 from datadistiller.parsing import pages
-from datadistiller.parsing.ocr import Piece
 
 _LIST_ITEM = re.compile(r"[•●▪◦‣·–]\s*\S|[-*]\s+\S|\(?[0-9a-zA-Z]{1,2}[.)]\s")
 _BROKEN_WORD = re.compile(r"[^\W\d_]-$")
@@ -19,7 +18,28 @@ _BROKEN_WORD = re.compile(r"[^\W\d_]-$")
 _COLUMN_LINES = 4
 _COLUMN_CHARS = 12
 
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that stands together in a line; rectangles are left, top, right, bottom in pixels.
+
+    ``box`` is where it is when the page is turned and levelled so that it reads; ``place`` is where it is seen.
+    """
+
+    text: str
+    box: tuple[float, float, float, float]
+    place: tuple[float, float, float, float]
+
+
 Row = list[Piece]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a picture says, in no order that matters. Not ``whole``: time was up before all of it was read."""
+
+    pieces: Sequence[Piece]
+    whole: bool
 
 
 @dataclass(slots=True)

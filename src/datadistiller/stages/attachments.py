@@ -6,7 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from datadistiller import errors, model, objects
-from datadistiller.stages.ports import IntakeLimits
+from datadistiller.stages.limits import IntakeLimits
 from datadistiller.stages.spool import Spool, Storing
 from datadistiller.store.children import Family
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -14,16 +13,6 @@ from datadistiller.messages import Delivery
 
 if TYPE_CHECKING:
     from datadistiller.stages.attachments import Intake
-
-
-@dataclass(frozen=True, slots=True)
-class IntakeLimits:
-    """What may be taken out of one upload: files, bytes, and how deep they may lie; what must stay free on the disk."""
-
-    members: int
-    bytes: int
-    nesting: int
-    free_bytes: int = 0
 
 
 class Objects(Protocol):

@@ -97,7 +97,7 @@ async def _open_ingest(
     from datadistiller.runtime.sandbox import Sandbox
     from datadistiller.stages.attachments import Intake
     from datadistiller.stages.ingest import Ingest
-    from datadistiller.stages.ports import IntakeLimits
+    from datadistiller.stages.limits import IntakeLimits
 
     settings = core.settings
     limits = ParserLimits(
