@@ -285,7 +285,14 @@ class Jobs:
         if status in (model.Status.FAILED, model.Status.CANCELLED):
             restarted = await self.restart(conn, first["job_id"], first["lane"], password)
             return Accepted(restarted, duplicate=True, replayed=False)
+        await self.add_password(conn, first["job_id"], password)
         return Accepted(job_of(first), duplicate=True, replayed=False)
+
+    async def add_password(self, conn: Connection, job_id: UUID, password: str | None) -> None:
+        """Keeps a password that came later than the file, if that waits to be read, or is read, without one."""
+        if password is not None:
+            values = {"job_id": job_id, "password": password, "topic": messages.INGEST_TOPIC}
+            await conn.execute(self._sql["add_password"], values)
 
     async def restart(self, conn: Connection, job_id: UUID, lane: int, password: str | None = None) -> model.Job:
         """Starts a new attempt, in a transaction that holds the job's lock."""
