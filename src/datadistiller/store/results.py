@@ -64,7 +64,7 @@ class Results:
     async def removed(self, conn: Connection, jobs: Sequence[UUID]) -> None:
         """Leaves nothing of deleted documents but a tombstone."""
         if jobs:
-            for name in ("drop_chunks", "drop_pages", "drop_letters", "drop_keys", "tombstone"):
+            for name in ("drop_chunks", "drop_pages", "drop_letters", "drop_keys", "drop_links", "tombstone"):
                 await conn.execute(self._removed[name], {"jobs": list(jobs)})
 
 
