@@ -101,11 +101,18 @@ SELECT %(parent)s, %(version)s, * FROM unnest(%(ordinals)s::int[], %(children)s:
                                  %(hashes)s::text[], %(problems)s::jsonb[], %(missed)s::boolean[]);
 
 -- name: restart
--- Children that failed or were cancelled begin again with their parent.
+-- name: given_up
+-- Documents of the parent's collection with these bytes that were cancelled.
+SELECT j.job_id FROM document_jobs j JOIN document_jobs p ON p.collection = j.collection
+WHERE p.job_id = %(parent)s AND j.sha256 = ANY(%(hashes)s) AND j.deleted_at IS NULL AND j.status = 'cancelled';
+
+-- Children that were cancelled begin again, and with their parent those that failed: a picture without text that comes
+-- with each of a thousand mails is not read a thousand times.
 WITH again AS (
     UPDATE document_jobs SET attempt = attempt + 1, status = 'pending', progress = 0, error = NULL,
         finished_at = NULL, total_chunks = NULL, processed_chunks = 0, failed_chunks = 0
-    WHERE job_id = ANY(%(jobs)s) AND status IN ('failed', 'cancelled') AND deleted_at IS NULL
+    WHERE job_id = ANY(%(jobs)s) AND deleted_at IS NULL
+      AND (status = 'cancelled' OR status = 'failed' AND job_id = ANY(%(again)s))
     RETURNING job_id, attempt, lane
 ), letters AS (
     DELETE FROM dead_letters d USING again a WHERE d.job_id = a.job_id
