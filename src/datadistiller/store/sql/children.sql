@@ -71,7 +71,8 @@ FROM document_children c JOIN document_jobs j ON j.job_id = c.child_id WHERE c.p
 WITH added AS (
     INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata,
                                uploaded, depth, root_job_id)
-    SELECT u.id, u.filename, p.collection, u.media_type, u.size, u.sha256, u.object_key, %(lane)s, p.metadata,
+    SELECT u.id, u.filename, p.collection, u.media_type, u.size, u.sha256, u.object_key, %(lane)s,
+           coalesce(p.next -> 'metadata', p.metadata),
            false, p.depth + 1, coalesce(p.root_job_id, p.job_id)
     FROM document_jobs p, unnest(%(ids)s::uuid[], %(filenames)s::text[], %(media_types)s::text[], %(sizes)s::bigint[],
                                  %(hashes)s::text[], %(keys)s::text[])
@@ -100,12 +101,12 @@ INSERT INTO document_children (parent_id, version, ordinal, child_id, path, size
 SELECT %(parent)s, %(version)s, * FROM unnest(%(ordinals)s::int[], %(children)s::uuid[], %(paths)s::text[], %(sizes)s::bigint[],
                                  %(hashes)s::text[], %(problems)s::jsonb[], %(missed)s::boolean[]);
 
--- name: restart
 -- name: given_up
 -- Documents of the parent's collection with these bytes that were cancelled.
 SELECT j.job_id FROM document_jobs j JOIN document_jobs p ON p.collection = j.collection
 WHERE p.job_id = %(parent)s AND j.sha256 = ANY(%(hashes)s) AND j.deleted_at IS NULL AND j.status = 'cancelled';
 
+-- name: restart
 -- Children that were cancelled begin again, and with their parent those that failed: a picture without text that comes
 -- with each of a thousand mails is not read a thousand times.
 WITH again AS (
