@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.acceptance import children_kit
-from tests.acceptance.api_kit import on_one_machine, upload
+from tests.acceptance.api_kit import is_problem, on_one_machine, upload
 from tests.acceptance.children_kit import Workers, packed
 from tests.acceptance.test_api_children import FERRY, LIGHT, children, cited, done, status, taken_in
 
@@ -35,6 +35,37 @@ async def test_a_file_that_was_cancelled_with_another_archive_begins_again(
     assert (await status(client, second))["children"] == {"completed": 2}
     assert len(await cited(client, "Molene")) == 1
     assert (await status(client, first))["children"] == {"completed": 1, "cancelled": 1}
+
+
+async def test_a_retry_begins_whatever_in_it_was_stopped(client: httpx.AsyncClient, workers: Workers) -> None:
+    body = packed({"ferry.txt": FERRY, "inner.zip": packed({"light.txt": LIGHT, "tide.txt": TIDE})})
+    job_id = await taken_in(client, workers, body, "coast.zip")
+    is_problem(await client.post(f"/api/v2/documents/{job_id}/retry"), 409, "conflict", "nothing in it failed")
+    found = {child["path"]: child["job"]["job_id"] for child in await children(client, job_id)}
+    deep = {child["path"]: child["job"]["job_id"] for child in await children(client, found["inner.zip"])}
+    for stopped in (found["ferry.txt"], deep["tide.txt"]):
+        async with workers.parts.database.connection() as conn:  # as a cancellation leaves it that came in time
+            await conn.execute(
+                "UPDATE document_jobs SET status = 'pending', attempt = attempt + 1 WHERE job_id = %s", (stopped,)
+            )
+        assert (await client.post(f"/api/v2/documents/{stopped}/cancel")).status_code == 200
+    again = await client.post(f"/api/v2/documents/{job_id}/retry")
+    assert (again.status_code, again.json()["status"], again.json()["attempt"]) == (202, "completed", 1)
+    await done(client, workers, job_id)
+    for document in (job_id, found["inner.zip"]):
+        assert (await status(client, document))["children"] == {"completed": 2}
+
+
+async def test_what_lay_deeper_begins_again_with_a_stopped_archive(client: httpx.AsyncClient, workers: Workers) -> None:
+    body = packed({"inner.zip": packed({"light.txt": LIGHT})})
+    job_id = (await upload(client, body, "coast.zip")).json()["job_id"]
+    await workers.read()
+    await workers.read()  # the one inside: its file is known now, and waits
+    stopped = await client.post(f"/api/v2/documents/{job_id}/cancel")
+    assert stopped.json()["status"] == "cancelled"
+    await client.post(f"/api/v2/documents/{job_id}/retry")
+    await done(client, workers, job_id)
+    assert len(await cited(client, "Kermorvan")) == 1
 
 
 async def test_files_have_the_metadata_of_the_version_they_lie_in(client: httpx.AsyncClient, workers: Workers) -> None:

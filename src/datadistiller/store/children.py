@@ -83,11 +83,19 @@ class Children:
         await conn.execute(self._sql["link"], {"parent": parent, **versions, **links})
         known = {row["child_id"] for row in before if not row["deleted"]}
         if children:
-            begin = {"jobs": list(children.values()), "again": list(known)}
-            await conn.execute(self._sql["restart"], {**begin, "topic": INGEST_TOPIC})
+            await self.restart(conn, list(known & set(children.values())), list(children.values()))
         lost = known - set(children.values())
         if lost:
             await self.delete(conn, await self.orphans(conn, loose=list(lost)))
+
+    async def members(self, conn: Connection, parent: UUID) -> list[UUID]:
+        """The documents that lie in this one itself, in whichever version."""
+        return [row["child_id"] for row in await self._all(conn, "linked", parent=parent)]
+
+    async def restart(self, conn: Connection, jobs: Sequence[UUID], cancelled: Sequence[UUID] = ()) -> bool:
+        """Begins what failed or was cancelled of ``jobs`` again, and of others what was cancelled; whether any did."""
+        values = {"jobs": list(jobs), "cancelled": list(cancelled), "topic": INGEST_TOPIC}
+        return bool(await self._all(conn, "restart", **values))
 
     async def delete(self, conn: Connection, jobs: Sequence[UUID]) -> None:
         """Hides documents from every query and orders their removal."""

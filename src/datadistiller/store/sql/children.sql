@@ -112,8 +112,8 @@ WHERE p.job_id = %(parent)s AND j.sha256 = ANY(%(hashes)s) AND j.deleted_at IS N
 WITH again AS (
     UPDATE document_jobs SET attempt = attempt + 1, status = 'pending', progress = 0, error = NULL,
         finished_at = NULL, total_chunks = NULL, processed_chunks = 0, failed_chunks = 0
-    WHERE job_id = ANY(%(jobs)s) AND deleted_at IS NULL
-      AND (status = 'cancelled' OR status = 'failed' AND job_id = ANY(%(again)s))
+    WHERE job_id = ANY(%(jobs)s::uuid[] || %(cancelled)s::uuid[]) AND deleted_at IS NULL
+      AND (status = 'cancelled' OR status = 'failed' AND job_id = ANY(%(jobs)s))
     RETURNING job_id, attempt, lane
 ), letters AS (
     DELETE FROM dead_letters d USING again a WHERE d.job_id = a.job_id
