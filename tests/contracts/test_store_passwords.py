@@ -92,6 +92,22 @@ async def test_the_same_bytes_on_their_way_keep_the_first_password(kit: Kit) -> 
     assert await kit.jobs.password(await claimed(kit)) == PASSWORD
 
 
+async def test_a_password_that_comes_while_the_file_waits_is_used(kit: Kit) -> None:
+    first = await kit.accept("same")
+    again = await kit.accept("same", password=PASSWORD)
+    assert (again.duplicate, again.job.attempt) == (True, 1)
+    assert await kit.jobs.password(await claimed(kit)) == PASSWORD
+    await kit.jobs.cancel(first.job.job_id)
+    assert await tables_with_it(kit) == []
+
+
+async def test_a_password_for_what_is_read_already_is_not_kept(kit: Kit) -> None:
+    first = await kit.accept("same")
+    await read(kit, first.job.job_id)
+    await kit.accept("same", password=PASSWORD)
+    assert await tables_with_it(kit) == []
+
+
 async def test_none_is_none(kit: Kit) -> None:
     await kit.accept()
     assert await kit.jobs.password(await claimed(kit)) is None

@@ -264,6 +264,7 @@ def test_paths_are_safe_to_show() -> None:
     for path, safe in [
         ("/etc/passwd", "etc/passwd"), ("..\\..\\a.txt", "a.txt"), ("C:\\a\\b.txt", "a/b.txt"), ("a//b/./c", "a/b/c"),
         ("..", "unnamed"), ("", "unnamed"), ("a\nb\x00\x1b[31m.txt", "a b[31m.txt"),
+        ("annexe\u202etxt.exe", "annexetxt.exe"), ("c1\x9b31m.txt", "c131m.txt"),
         ("x" * 600 + ".pdf", "x" * 496 + ".pdf"),
     ]:  # fmt: skip
         assert attaching.clean_path(path) == safe

@@ -15,6 +15,7 @@ from datadistiller import errors
 from datadistiller.model import BlockKind, Line, Page, Problem
 from datadistiller.parsing import Header, formats, limits, ocr, ocr_layout, registry
 from datadistiller.parsing.ocr_layout import Piece
+from datadistiller.runtime.sandbox import Limits, Sandbox
 from tests.fixtures import files, pictures
 
 DUCKS = "Of Ducks\n\nDucks swim in ponds."
@@ -51,6 +52,15 @@ class TestPictures:
             assert abs(line.left - left) < 12 and abs(line.top - top) < 12 and line.bottom < top + 45
             assert line.left < line.right <= 380
         assert [warning.message for warning in warnings] == ["1 page was read by OCR."]
+
+    async def test_a_line_has_no_room_for_letters(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "line.png", Image.new("L", (60_000, 1), 255))
+        sandbox = Sandbox(Limits(), concurrency=1)  # its memory is limited: the library wants gigabytes for this one
+        try:
+            document = await sandbox.parse(path, formats.PNG)
+        finally:
+            await sandbox.close()
+        assert [(page.text, page.problem) for page in document.pages] == [("", None)]
 
     @pytest.mark.parametrize(
         "change",

@@ -142,6 +142,8 @@ async def cancel_document(job_id: JobId, parts: Parts) -> schemas.JobStatus:
 async def retry_document(job_id: JobId, parts: Parts, again: schemas.Again | None = None) -> schemas.JobStatus:
     """Starts a new attempt of a failed, partial or cancelled document, and of what in it failed or was cancelled.
 
+    Of what is in it also if the document itself is completed.
+
     With the password of its file, if it has one.
     """
     await parts.jobs.retry(job_id, checks.password(again.password) if again else None)

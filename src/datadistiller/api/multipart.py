@@ -17,6 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from datadistiller import errors
+from datadistiller.parsing.attaching import REORDERING
 
 FILE_FIELD = "file"
 MAX_FIELDS = 16
@@ -28,15 +29,13 @@ MAX_NAME_CHARS = 255
 STALL_SECONDS = 30.0
 
 _EXTENDED = re.compile(rb"""filename\*\s*=\s*"?([A-Za-z0-9_-]*)'[^']*'([^;"\s]+)""", re.IGNORECASE)
-#: Reordering marks can make "gpj.exe" look like "exe.jpg".
-_REORDERING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def readable_filename(raw: str) -> str:
     """The name a document is shown by: its last path component, without control or reordering characters,
     at most 255 characters with the extension kept; "document" if nothing is left."""
     name = unicodedata.normalize("NFC", raw).replace("\\", "/").rstrip("/").rpartition("/")[2]
-    kept = "".join(c for c in _REORDERING.sub("", name) if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp"))
+    kept = "".join(c for c in REORDERING.sub("", name) if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp"))
     kept = kept.strip()
     if len(kept) > MAX_NAME_CHARS:
         stem, dot, extension = kept.rpartition(".")

@@ -127,11 +127,14 @@ def retry(
     password: Annotated[bool, typer.Option("--password", help="Ask for the password of the file.")] = False,
     url: client.Url = client.DEFAULT_URL,
 ) -> None:
-    """Start a failed, partial or cancelled document again."""
+    """Start a failed, partial or cancelled document again, and what in it failed or was cancelled."""
     given = typer.prompt("Password of the file", hide_input=True, err=True) if password else ""
     with client.Client(url) as server:
         state = server.post(f"/api/v2/documents/{job}/retry", {"password": given} if given else None)
-    output.console().print(f"{state['filename']} starts again, attempt {state['attempt']}.", markup=False)
+    begins = f"{state['filename']} starts again, attempt {state['attempt']}."
+    if state["status"] == "completed":
+        begins = f"What in {state['filename']} failed or was cancelled starts again."
+    output.console().print(begins, markup=False)
 
 
 def delete(

@@ -14,12 +14,16 @@ from datadistiller.parsing import Attachment, limits, pages, protocol, sniff
 #: Of a path within a document, characters; the end of it tells more than the beginning.
 MAX_PATH = 500
 
+#: Marks that reorder text can make "gpj.exe" look like "exe.jpg".
+REORDERING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"^[A-Za-z]:")
+#: The control characters that texts may hold, but no name does: a terminal obeys them.
+_CONTROLS = re.compile("[\x80-\x9f]")
 
 
 def clean_path(path: str) -> str:
-    """A path within a document, for showing: never absolute, never upwards, on one line, not empty."""
-    text = " ".join(pages.clean(path).replace("\\", "/").split())
+    """A path within a document, for showing: never absolute, never upwards, on one line in its order, not empty."""
+    text = " ".join(_CONTROLS.sub("", REORDERING.sub("", pages.clean(path))).replace("\\", "/").split())
     parts = [part.strip() for part in _DRIVE.sub("", text).split("/")]
     return "/".join(part for part in parts if part not in ("", ".", ".."))[-MAX_PATH:].lstrip("/") or "unnamed"
 

@@ -27,6 +27,8 @@ _Boxes = npt.NDArray[np.float64]
 
 #: Longest side of what is searched for text, pixels; with less, small print on a letter page begins to be missed.
 _SEARCHED_SIDE = 1440
+#: Shorter sides have no room for letters, pixels. The library enlarges thin lines to gigabytes.
+_LEAST_SIDE = 8
 #: What is less certain is no text.
 _MIN_SCORE = 0.5
 #: Pieces recognised between two looks at the clock.
@@ -59,6 +61,8 @@ class Engine:
 
     def read(self, picture: Picture) -> Reading:
         """Reads a picture, whichever way it is turned. Raises ``MemoryError``, or what the library raises."""
+        if min(picture.shape[:2]) < _LEAST_SIDE:
+            return Reading((), True)
         until = time.process_time() + limits.RECOGNITION_SECONDS
         with _memory_errors():
             upright, boxes, turns = self._upright(picture)

@@ -38,6 +38,16 @@ class Children:
         self._sql = Statements("children")
         self._jobs = Statements("jobs")
 
+    async def hold_members(self, conn: Connection, found: Mapping[UUID, Sequence[model.Member]]) -> None:
+        """Locks documents that were read, and what ``record`` may change for what was found in each."""
+        await conn.execute(self._sql["lock"])
+        given_up: list[UUID] = []
+        for parent, members in found.items():
+            if hashes := [member.sha256 for member in members if member.sha256]:
+                rows = await self._all(conn, "given_up", parent=parent, hashes=hashes)
+                given_up += [row["job_id"] for row in rows]
+        await self.hold_family(conn, [*found, *given_up])
+
     async def hold_family(self, conn: Connection, jobs: Sequence[UUID]) -> list[UUID]:
         """Locks these documents and all that lie in them, and the links; returns their ids."""
         await conn.execute(self._sql["lock"])
@@ -72,11 +82,20 @@ class Children:
         links = _links(members, deleted | children)
         await conn.execute(self._sql["link"], {"parent": parent, **versions, **links})
         known = {row["child_id"] for row in before if not row["deleted"]}
-        if stay := known & set(children.values()):
-            await conn.execute(self._sql["restart"], {"jobs": list(stay), "topic": INGEST_TOPIC})
+        if children:
+            await self.restart(conn, list(known & set(children.values())), list(children.values()))
         lost = known - set(children.values())
         if lost:
             await self.delete(conn, await self.orphans(conn, loose=list(lost)))
+
+    async def members(self, conn: Connection, parent: UUID) -> list[UUID]:
+        """The documents that lie in this one itself, in whichever version."""
+        return [row["child_id"] for row in await self._all(conn, "linked", parent=parent)]
+
+    async def restart(self, conn: Connection, jobs: Sequence[UUID], cancelled: Sequence[UUID] = ()) -> bool:
+        """Begins what failed or was cancelled of ``jobs`` again, and of others what was cancelled; whether any did."""
+        values = {"jobs": list(jobs), "cancelled": list(cancelled), "topic": INGEST_TOPIC}
+        return bool(await self._all(conn, "restart", **values))
 
     async def delete(self, conn: Connection, jobs: Sequence[UUID]) -> None:
         """Hides documents from every query and orders their removal."""

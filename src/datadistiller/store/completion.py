@@ -29,6 +29,8 @@ class Completion:
             return
         finished = [row["job_id"] for row in rows]
         stale = await (await conn.execute(self._sql["unlink"], {"jobs": finished})).fetchall()
+        if stale:
+            await conn.execute(self._sql["inherit"], {"jobs": list({row["parent_id"] for row in stale})})
         lost = list({row["child_id"] for row in stale if row["child_id"] is not None})
         if lost:
             await self._children.hold_family(conn, [*jobs, *lost])  # already ours, unless a version came in between

@@ -186,17 +186,27 @@ class Jobs:
             return job_of(await self.found(conn, "get", job_id))
 
     async def retry(self, job_id: UUID, password: str | None = None) -> model.Job:
-        """Starts a new attempt; ``errors.Conflict`` unless the job failed, is partial or was cancelled.
+        """Starts a new attempt, and one of everything in it that failed or was cancelled.
 
-        The password of the file is kept for this attempt only.
+        ``errors.Conflict`` unless the job failed, is partial or was cancelled, or something in it did or was. The
+        password of the file is kept for this attempt only.
         """
         async with self._db.transaction() as conn:
-            row = await self.found(conn, "lock", job_id)
-            if model.Status(row["status"]) not in model.RETRYABLE:
+            await self.found(conn, "get", job_id)
+            family = await self._children.hold_family(conn, [job_id])
+            row = await self.found(conn, "get", job_id)
+            retried = model.Status(row["status"]) in model.RETRYABLE
+            # What lies in it directly begins when it has been read, if it is still there.
+            left = {job_id, *(await self._children.members(conn, job_id) if retried else ())}
+            again = await self._children.restart(conn, [one for one in family if one not in left])
+            if retried:
+                return await self.restart(conn, job_id, row["lane"], password)
+            if not again:
                 raise errors.Conflict(
-                    f"Job {job_id} is {row['status']}; only failed, partial or cancelled jobs can be retried."
+                    f"Job {job_id} is {row['status']}, and nothing in it failed or was cancelled; only failed, partial "
+                    "or cancelled jobs can be retried."
                 )
-            return await self.restart(conn, job_id, row["lane"], password)
+            return job_of(await self.found(conn, "get", job_id))
 
     async def password(self, delivery: messages.Delivery) -> str | None:
         """The password that was given for the attempt whose ingest message this is, while its lease holds."""
@@ -285,7 +295,14 @@ class Jobs:
         if status in (model.Status.FAILED, model.Status.CANCELLED):
             restarted = await self.restart(conn, first["job_id"], first["lane"], password)
             return Accepted(restarted, duplicate=True, replayed=False)
+        await self.add_password(conn, first["job_id"], password)
         return Accepted(job_of(first), duplicate=True, replayed=False)
+
+    async def add_password(self, conn: Connection, job_id: UUID, password: str | None) -> None:
+        """Keeps a password that came later than the file, if that waits to be read, or is read, without one."""
+        if password is not None:
+            values = {"job_id": job_id, "password": password, "topic": messages.INGEST_TOPIC}
+            await conn.execute(self._sql["add_password"], values)
 
     async def restart(self, conn: Connection, job_id: UUID, lane: int, password: str | None = None) -> model.Job:
         """Starts a new attempt, in a transaction that holds the job's lock."""

@@ -35,7 +35,7 @@ class Results:
         """Takes the locks that children need, before all others."""
         jobs = sorted({outcome.delivery.job_id for outcome in outcomes})
         if any(_has_children(outcome) for outcome in outcomes):
-            await self._children.hold_family(conn, jobs)
+            await self._children.hold_members(conn, dict.fromkeys(jobs, ()) | _members(outcomes))
         elif any(isinstance(outcome, Failed) for outcome in outcomes):  # the last chunk of a version may be among them
             await self._completion.hold(conn, jobs)
 
@@ -64,13 +64,19 @@ class Results:
     async def removed(self, conn: Connection, jobs: Sequence[UUID]) -> None:
         """Leaves nothing of deleted documents but a tombstone."""
         if jobs:
-            for name in ("drop_chunks", "drop_pages", "drop_letters", "drop_keys", "tombstone"):
+            for name in ("drop_chunks", "drop_pages", "drop_letters", "drop_keys", "drop_links", "tombstone"):
                 await conn.execute(self._removed[name], {"jobs": list(jobs)})
 
 
 def _has_children(outcome: Outcome) -> bool:
     read = outcome.result if isinstance(outcome, Done) else None
     return isinstance(read, Ingested) and bool(outcome.delivery.attempt > 1 or read.members)
+
+
+def _members(outcomes: Sequence[Outcome]) -> dict[UUID, Sequence[model.Member]]:
+    """What was found in the documents that were read."""
+    done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+    return {one.delivery.job_id: one.result.members for one in done if isinstance(one.result, Ingested)}
 
 
 def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:

@@ -74,6 +74,7 @@ class Versions:
         if new.sha256 == job.newest.sha256:
             ended = job.next is not None or job.status in (model.Status.FAILED, model.Status.CANCELLED)
             if not (ended and job.status.terminal):
+                await self._jobs.add_password(conn, job.job_id, new.password)
                 return Accepted(job, duplicate=True, replayed=False)
             restarted = await self._jobs.restart(conn, job.job_id, job.lane, new.password)
             return Accepted(restarted, duplicate=True, replayed=False)

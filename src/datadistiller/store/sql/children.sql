@@ -8,12 +8,14 @@ SELECT pg_advisory_xact_lock(hashtext('datadistiller.children'));
 SELECT job_id FROM document_jobs WHERE job_id = ANY(%(jobs)s) ORDER BY job_id FOR NO KEY UPDATE;
 
 -- name: family
--- These documents and all that lie in them.
+-- These documents and all that lie in them. OFFSET 0 here and below: see migration 14.
 WITH RECURSIVE reached(id) AS (
     SELECT unnest(%(jobs)s::uuid[])
     UNION
-    SELECT c.child_id FROM reached r JOIN document_children c ON c.parent_id = r.id
-    JOIN document_jobs j ON j.job_id = c.child_id WHERE j.deleted_at IS NULL
+    SELECT c.child_id FROM reached r
+    CROSS JOIN LATERAL (SELECT child_id FROM document_children WHERE parent_id = r.id OFFSET 0) c
+    CROSS JOIN LATERAL (SELECT deleted_at FROM document_jobs WHERE job_id = c.child_id OFFSET 0) j
+    WHERE j.deleted_at IS NULL
 )
 SELECT id FROM reached;
 
@@ -23,26 +25,37 @@ SELECT id FROM reached;
 WITH RECURSIVE reached(id) AS (
     SELECT unnest(%(gone)s::uuid[] || %(loose)s::uuid[])
     UNION
-    SELECT c.child_id FROM reached r JOIN document_children c ON c.parent_id = r.id
-    JOIN document_jobs j ON j.job_id = c.child_id WHERE j.deleted_at IS NULL
+    SELECT c.child_id FROM reached r
+    CROSS JOIN LATERAL (SELECT child_id FROM document_children WHERE parent_id = r.id OFFSET 0) c
+    CROSS JOIN LATERAL (SELECT deleted_at FROM document_jobs WHERE job_id = c.child_id OFFSET 0) j
+    WHERE j.deleted_at IS NULL
+), held(id, parent) AS MATERIALIZED (
+    SELECT r.id, p.job_id FROM reached r
+    CROSS JOIN LATERAL (SELECT parent_id FROM document_children WHERE child_id = r.id OFFSET 0) c
+    CROSS JOIN LATERAL (SELECT job_id, deleted_at FROM document_jobs WHERE job_id = c.parent_id OFFSET 0) p
+    WHERE p.deleted_at IS NULL
 ), kept(id) AS (
-    SELECT r.id FROM reached r JOIN document_jobs j ON j.job_id = r.id
-    WHERE r.id <> ALL(%(gone)s::uuid[]) AND (j.uploaded OR EXISTS (
-        SELECT 1 FROM document_children c JOIN document_jobs p ON p.job_id = c.parent_id
-        WHERE c.child_id = r.id AND p.deleted_at IS NULL AND p.job_id NOT IN (SELECT id FROM reached)))
+    (SELECT r.id FROM reached r
+     CROSS JOIN LATERAL (SELECT uploaded FROM document_jobs WHERE job_id = r.id OFFSET 0) j
+     WHERE j.uploaded AND r.id <> ALL(%(gone)s::uuid[])
+     UNION
+     SELECT h.id FROM held h JOIN (SELECT parent FROM held EXCEPT SELECT id FROM reached) outside USING (parent)
+     WHERE h.id <> ALL(%(gone)s::uuid[]))
     UNION
-    SELECT c.child_id FROM kept k JOIN document_children c ON c.parent_id = k.id
+    SELECT c.child_id FROM kept k
+    CROSS JOIN LATERAL (SELECT child_id FROM document_children WHERE parent_id = k.id OFFSET 0) c
     WHERE c.child_id IS NOT NULL AND c.child_id <> ALL(%(gone)s::uuid[])
 )
-SELECT j.job_id FROM document_jobs j
-WHERE j.job_id IN (SELECT id FROM reached) AND j.job_id NOT IN (SELECT id FROM kept) AND j.deleted_at IS NULL
-  AND j.job_id <> ALL(%(gone)s::uuid[]);
+SELECT j.job_id FROM (
+    SELECT id FROM reached EXCEPT SELECT id FROM kept EXCEPT SELECT unnest(%(gone)s::uuid[])) o
+CROSS JOIN LATERAL (SELECT job_id, deleted_at FROM document_jobs WHERE job_id = o.id OFFSET 0) j
+WHERE j.deleted_at IS NULL;
 
 -- name: spent
 -- What has been taken out of an upload so far, at whatever depth; but not what an earlier reading of this document took.
 SELECT count(*) AS members, coalesce(sum(j.file_size), 0)::bigint AS bytes FROM document_jobs j
-WHERE j.root_job_id = %(root)s AND j.deleted_at IS NULL AND NOT EXISTS (
-    SELECT 1 FROM document_children c WHERE c.parent_id = %(job)s AND c.child_id = j.job_id);
+WHERE j.root_job_id = %(root)s AND j.deleted_at IS NULL AND j.job_id NOT IN (
+    SELECT child_id FROM document_children WHERE parent_id = %(job)s AND child_id IS NOT NULL);
 
 -- name: known
 -- Whether the collection has these bytes.
@@ -58,7 +71,8 @@ FROM document_children c JOIN document_jobs j ON j.job_id = c.child_id WHERE c.p
 WITH added AS (
     INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata,
                                uploaded, depth, root_job_id)
-    SELECT u.id, u.filename, p.collection, u.media_type, u.size, u.sha256, u.object_key, %(lane)s, p.metadata,
+    SELECT u.id, u.filename, p.collection, u.media_type, u.size, u.sha256, u.object_key, %(lane)s,
+           coalesce(p.next -> 'metadata', p.metadata),
            false, p.depth + 1, coalesce(p.root_job_id, p.job_id)
     FROM document_jobs p, unnest(%(ids)s::uuid[], %(filenames)s::text[], %(media_types)s::text[], %(sizes)s::bigint[],
                                  %(hashes)s::text[], %(keys)s::text[])
@@ -87,12 +101,19 @@ INSERT INTO document_children (parent_id, version, ordinal, child_id, path, size
 SELECT %(parent)s, %(version)s, * FROM unnest(%(ordinals)s::int[], %(children)s::uuid[], %(paths)s::text[], %(sizes)s::bigint[],
                                  %(hashes)s::text[], %(problems)s::jsonb[], %(missed)s::boolean[]);
 
+-- name: given_up
+-- Documents of the parent's collection with these bytes that were cancelled.
+SELECT j.job_id FROM document_jobs j JOIN document_jobs p ON p.collection = j.collection
+WHERE p.job_id = %(parent)s AND j.sha256 = ANY(%(hashes)s) AND j.deleted_at IS NULL AND j.status = 'cancelled';
+
 -- name: restart
--- Children that failed or were cancelled begin again with their parent.
+-- Children that were cancelled begin again, and with their parent those that failed: a picture without text that comes
+-- with each of a thousand mails is not read a thousand times.
 WITH again AS (
     UPDATE document_jobs SET attempt = attempt + 1, status = 'pending', progress = 0, error = NULL,
         finished_at = NULL, total_chunks = NULL, processed_chunks = 0, failed_chunks = 0
-    WHERE job_id = ANY(%(jobs)s) AND status IN ('failed', 'cancelled') AND deleted_at IS NULL
+    WHERE job_id = ANY(%(jobs)s::uuid[] || %(cancelled)s::uuid[]) AND deleted_at IS NULL
+      AND (status = 'cancelled' OR status = 'failed' AND job_id = ANY(%(jobs)s))
     RETURNING job_id, attempt, lane
 ), letters AS (
     DELETE FROM dead_letters d USING again a WHERE d.job_id = a.job_id

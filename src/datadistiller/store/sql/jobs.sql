@@ -23,6 +23,13 @@ INSERT INTO messages (topic, job_id, job_attempt, lane) VALUES (%(topic)s, %(job
 -- For the attempt whose message was just written; it goes with that (migration 9).
 INSERT INTO document_passwords (job_id, password) VALUES (%(job_id)s, %(password)s);
 
+-- name: add_password
+-- For an attempt that is under way without one: none if nobody reads the file any more.
+INSERT INTO document_passwords (job_id, password)
+SELECT m.job_id, %(password)s FROM messages m JOIN document_jobs j USING (job_id)
+WHERE m.job_id = %(job_id)s AND m.topic = %(topic)s AND m.job_attempt = j.attempt
+ON CONFLICT (job_id) DO NOTHING;
+
 -- name: password
 -- For who holds the lease of the current attempt.
 SELECT p.password FROM document_passwords p JOIN messages m USING (job_id) JOIN document_jobs j USING (job_id)

@@ -15,6 +15,10 @@ DELETE FROM dead_letters WHERE job_id = ANY(%(jobs)s);
 -- Idempotency keys that led to them.
 DELETE FROM idempotency_keys WHERE job_id = ANY(%(jobs)s);
 
+-- name: drop_links
+-- What lay in them: names and hashes.
+DELETE FROM document_children WHERE parent_id = ANY(%(jobs)s);
+
 -- name: tombstone
 -- What stays says that there was something, not what.
 UPDATE document_jobs SET filename = '', metadata = '{}', sha256 = '', object_key = '', title = '', error = NULL,
