@@ -112,7 +112,6 @@ def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"Index/Document.iwa": "x", "preview.jpg": "x"}, "iWork"),
         ({"FixedDocSeq.fdseq": "x"}, "XPS"),
         ({"META-INF/MANIFEST.MF": "x", "A.class": "x"}, "program"),
         ({"mimetype": "application/vnd.oasis.opendocument.graphics", "content.xml": "x"}, "OpenDocument drawing"),
@@ -128,8 +127,14 @@ def test_other_zip_files(tmp_path: Path, parts: dict[str, str], what: str) -> No
 def test_an_archive_with_a_folder_of_that_name_is_no_office_file(tmp_path: Path) -> None:
     path = files.zipped(tmp_path / "a", {"a.txt": "x", "word/readme.txt": "x"})
     assert sniff(head(path), "a.zip") == formats.ZIP
-    with pytest.raises(errors.UnsupportedType, match="iWork"):
-        sniff(head(path), "a.pages")
+
+
+def test_which_iwork_document_it_is(tmp_path: Path) -> None:
+    """The extension says it, or a slide among the parts, or the type of the root."""
+    path = files.zipped(tmp_path / "a", {"Index/Slide.iwa": "x", "preview.jpg": "x"})
+    assert [sniff(head(path), f"a{e}") for e in (".numbers", ".zip")] == [formats.NUMBERS, formats.KEYNOTE]
+    path = files.zipped(tmp_path / "b", {"Index/Document.iwa": "x", "Data/a.jpg": "x"})
+    assert sniff(head(path), "b") == formats.NUMBERS
 
 
 def test_office_file_whose_type_is_beyond_the_head(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 _PIECE = 1 << 16
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".webp")
 
+_PREVIEWS = ("thumbnail", "thumbs/", "preview")  # what pages look like, not what is on them
+
 
 def local(element: Element) -> str:
     """The element's name without its namespace: strict and transitional files differ only in that."""
@@ -40,7 +42,7 @@ def attribute(element: Element, name: str) -> str | None:
 class Archive:
     """A ZIP file of hostile origin. Names are matched as written, then without regard to case."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path | IO[bytes], what: str) -> None:
         self._what = what
         self._zip = _open(path, what)
         entries = self._zip.infolist()
@@ -58,9 +60,13 @@ class Archive:
         """The parts, in the order of the directory."""
         return list(self._entries)
 
+    def packed_by(self, method: int) -> bool:
+        """True if a part is packed by this method, a number of the format."""
+        return any(entry.compress_type == method for entry in self._entries.values())
+
     def unread(self) -> Iterator[Problem]:
         """Says what an Office or OpenDocument file carries besides its text: nobody reads it."""
-        names = [name for name in self._folded if "thumbnail" not in name]
+        names = [name for name in self._folded if not any(mark in name for mark in _PREVIEWS)]
         if pictures := sum(name.endswith(_PICTURES) for name in names):
             hint = "If words in them matter, save the document as PDF and upload that."
             yield Problem("pictures_not_read", f"Pictures whose text is not read: {pictures}.", hint)
@@ -150,7 +156,16 @@ def xml_elements(opening: Callable[[], AbstractContextManager[IO[bytes]]], what:
         raise errors.DamagedDocument(f"The {what} is damaged: a part of it is no XML.") from error
 
 
-def _open(path: Path, what: str) -> zipfile.ZipFile:
+def _open(path: Path | IO[bytes], what: str) -> zipfile.ZipFile:
+    if isinstance(path, Path):
+        _refuse_ole(path, what)
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.") from error
+
+
+def _refuse_ole(path: Path, what: str) -> None:
     with path.open("rb") as file:
         if file.read(8) == _OLE:
             if _ENCRYPTED_PACKAGE in file.read():
@@ -158,10 +173,6 @@ def _open(path: Path, what: str) -> zipfile.ZipFile:
             raise errors.DamagedDocument(
                 f"This is no {what} but an Office 97-2003 file.", hint="Save it in the current format and upload that."
             )
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.") from error
 
 
 def _refuse_entities(stream: IO[bytes], what: str) -> None:

@@ -27,6 +27,9 @@ XLS = "application/vnd.ms-excel"
 PPT = "application/vnd.ms-powerpoint"
 MSG = "application/vnd.ms-outlook"
 XML = "application/xml"
+PAGES = "application/vnd.apple.pages"
+NUMBERS = "application/vnd.apple.numbers"
+KEYNOTE = "application/vnd.apple.keynote"
 ZIP = "application/zip"
 TAR = "application/x-tar"
 GZIP = "application/gzip"
@@ -168,6 +171,22 @@ FORMATS = (
         "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
         "pictures that the body shows, encrypted messages",
         "OLE",
+    ),
+    Format(
+        PAGES, "Pages document", (".pages",), "", False,
+        "headings by the English names of their styles, paragraphs, tables, text boxes, footnotes, headers and footers",
+        "lists as such, charts, comments, pictures; of those before 2013 headings",
+        "ZIP",
+    ),
+    Format(
+        NUMBERS, "Numbers spreadsheet", (".numbers",), "sheet", False,
+        "tables with their header, dates, text boxes", "formulas, charts, comments, pictures",
+        "ZIP",
+    ),
+    Format(
+        KEYNOTE, "Keynote presentation", (".key",), "slide", False,
+        "titles, texts, tables, notes", "slide numbers, charts, comments, pictures",
+        "ZIP",
     ),
     Format(
         XML, "XML", (".xml", ".nxml", ".rss", ".atom"), "", True,

@@ -45,11 +45,14 @@ _FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLS
 
 #: What ZIP archives hold that are documents or programs of another kind, and what a person calls those.
 _OTHER_ZIPS = (
-    (re.compile(r"(?:.*/)?[^/]*\.iwa|index\.(?:apxl|numbers)|buildVersionHistory\.plist"), "an iWork document"),
     (re.compile(r"[^/]*\.fdseq|\[Content_Types\]\.xml|_rels/\.rels"), "an XPS document, or another one in a package"),
     (re.compile(r"META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex"), "a program"),
 )
-_OTHER_ZIP_NAMES = {".pages": "an iWork document", ".numbers": "an iWork document", ".key": "an iWork document"}
+#: What iWork documents hold; which of the three it is their extension says, or these: Pages by its root object.
+_IWORK = re.compile(r"(?:.*/)?(?:[^/]*\.iwa|Index\.zip|index\.apxl(?:\.gz)?|buildVersionHistory\.plist)")
+_IWORK_TYPES = (formats.PAGES, formats.NUMBERS, formats.KEYNOTE)
+_KEYNOTE = re.compile(r"(?:.*/)?(?:(?:Master|Template)?Slide[^/]*\.iwa|index\.apxl(?:\.gz)?)")
+_IWORK_ROOT, _PAGES_ROOT = "Index/Document.iwa", b"\x08\x90\x4e"  # the type 10,000 in the description of a message
 _PACKED = (
     (b"\x1f\x8b\x08", formats.GZIP),
     (b"\xfd7zXZ\0", formats.XZ),
@@ -202,23 +205,32 @@ def _sniff_zip(head: bytes, extension: str) -> str:
     found = [media_type for mark, media_type in _OFFICE if mark in types] or [
         media_type for folder, media_type in _FOLDERS if any(name.startswith(folder) for name in names)
     ]
+    if any(_IWORK.fullmatch(name) for name in names):
+        return _sniff_iwork(names, first_bodies.get(_IWORK_ROOT, b""), claimed.media_type if claimed else "")
     named = claimed.media_type if claimed and not claimed.textual else ""
     # An Office file may embed another: the extension decides among what is inside.
     if named and named not in (formats.PDF, *formats.ARCHIVES) and (not found or named in found):
         return named
     if found and (types or "[Content_Types].xml" in names or "_rels/.rels" in names):
         return found[0]
-    _refuse_other_zip(names, extension)
+    _refuse_other_zip(names)
     return formats.ZIP
 
 
-def _refuse_other_zip(names: set[str], extension: str) -> None:
+def _refuse_other_zip(names: set[str]) -> None:
     """What is no document of ours, but would say nothing as an archive."""
     for pattern, what in _OTHER_ZIPS:
         if any(pattern.fullmatch(name) for name in names):
             _refuse(what)
-    if extension in _OTHER_ZIP_NAMES:
-        _refuse(_OTHER_ZIP_NAMES[extension])
+
+
+def _sniff_iwork(names: set[str], root: bytes, named: str) -> str:
+    """One of the three types; their reader finds out by itself what it reads."""
+    if named in _IWORK_TYPES:
+        return named
+    if any(_KEYNOTE.fullmatch(name) for name in names):
+        return formats.KEYNOTE
+    return formats.NUMBERS if root and _PAGES_ROOT not in root else formats.PAGES
 
 
 def _open_document(mimetype: bytes) -> str:
@@ -241,7 +253,7 @@ def _zip_entries(head: bytes) -> tuple[set[str], dict[str, bytes]]:
         body_at = name_end + int.from_bytes(head[at + 28 : at + 30], "little")
         name = head[at + 30 : name_end].decode("utf-8", "replace").replace("\\", "/")
         names.add(name)
-        if name in ("mimetype", "[Content_Types].xml"):
+        if name in ("mimetype", "[Content_Types].xml", _IWORK_ROOT):
             bodies[name] = _body(head[body_at:], method, size)
         at = head.find(b"PK\x03\x04", body_at + size if size else name_end)
     return names, bodies
