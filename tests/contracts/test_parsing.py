@@ -17,7 +17,7 @@ PAGED = [form.media_type for form in formats.FORMATS if form.pages]
 PICTURES = [formats.PNG, formats.JPEG, formats.TIFF, formats.WEBP, formats.BMP, formats.GIF]
 WITHOUT_HEADINGS = [*PICTURES, *formats.ARCHIVES, formats.TEXT, formats.CODE,
                     formats.XLSX, formats.XLS, formats.ODS, formats.CSV, formats.TSV,
-                    formats.JSON, formats.JSON_LINES, formats.NUMBERS]  # fmt: skip
+                    formats.JSON, formats.JSON_LINES, formats.NUMBERS, formats.SIGNED]  # fmt: skip
 
 
 def parse(path: Path, media_type: str, first_page: int = 1) -> tuple[Header, list[Page]]:

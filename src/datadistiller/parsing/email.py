@@ -14,11 +14,12 @@ from typing import TypeAlias
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Problem
-from datadistiller.parsing import Attachment, Header, Item, decoding, formats, html, limits, pages, text
+from datadistiller.parsing import Attachment, Header, Item, cms, decoding, formats, html, limits, pages, text
 from datadistiller.parsing.pages import PageBuilder
 
 _SHOWN = ("From", "To", "Cc", "Date")
-_ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
+_SEALED = ("enveloped-data", "authEnveloped-data")
+_WRAPPED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 
 Message: TypeAlias = "email.message.Message[str, str]"  # generic for type checkers only
 
@@ -108,8 +109,10 @@ class _Reader:
         kind = part.get_content_type()
         if depth > limits.MAX_DEPTH:
             return
-        if kind in _ENCRYPTED and "signed-data" not in str(part.get("Content-Type") or ""):
+        if kind == "multipart/encrypted":
             self.encrypted = True
+        elif kind in _WRAPPED:
+            self._wrapped(part, depth)
         elif kind == "multipart/alternative":
             self._alternative(part, depth)
         elif kind == "message/rfc822":
@@ -126,6 +129,20 @@ class _Reader:
                 self.attachments.append(Attachment(self._folder + name.replace("/", "_"), _Payload(part)))
             elif part.get_content_maintype() == "image":
                 self.passed_over += 1
+
+    def _wrapped(self, part: Message, depth: int) -> None:
+        """What is wrapped in its signature is read in its place; certificates and the like hold nothing."""
+        if part.get_param("smime-type") in _SEALED:
+            self.encrypted = True
+            return
+        try:
+            signed = cms.signed_content(_payload(part))
+        except errors.EncryptedDocument:
+            self.encrypted = True
+        except errors.EmptyDocument:
+            return
+        else:
+            self._part(email.message_from_bytes(signed, policy=email.policy.compat32), depth + 1)
 
     def _inner(self, message: Message, depth: int) -> None:
         """A message in the message: read with it; what is attached to it lies in a folder of its name."""

@@ -30,6 +30,7 @@ XML = "application/xml"
 PAGES = "application/vnd.apple.pages"
 NUMBERS = "application/vnd.apple.numbers"
 KEYNOTE = "application/vnd.apple.keynote"
+SIGNED = "application/pkcs7-mime"
 ZIP = "application/zip"
 TAR = "application/x-tar"
 GZIP = "application/gzip"
@@ -199,6 +200,10 @@ FORMATS = (
     Format(WEBP, "WebP picture", (".webp",), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
     Format(BMP, "BMP picture", (".bmp", ".dib"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
     Format(GIF, "GIF picture", (".gif",), "", False, _ON_PICTURES, f"{_NOT_ON_PICTURES}, later frames"),
+    Format(
+        SIGNED, "signed file", (".p7m",), "", False,
+        "the file that was signed as a document of its own", "signatures, which are not checked; encrypted files",
+    ),
     Format(
         ZIP, "ZIP archive", (".zip",), "", False,
         "the list of its files; each as a document of its own", "encrypted files, links",

@@ -13,6 +13,7 @@ from datadistiller.parsing import (
     Attachment,
     Header,
     Item,
+    cms,
     decoding,
     email,
     formats,
@@ -168,9 +169,14 @@ def _signed(container: Container, message: _Message, kind: str) -> email.Convert
         return None
     for storage in message.attachments():
         data = _Message(container, storage).stream(_ATTACHED, "0102")
-        if "signed" in kind.lower() and data:
-            return email.convert(data)
+        if data:
+            return email.convert(data if "signed" in kind.lower() else _unwrapped(data))
     raise _encrypted()
+
+
+def _unwrapped(data: bytes) -> bytes:
+    """A message that is signed or encrypted as a whole, without that."""
+    return cms.signed_content(data) if data[:1] == b"0" else data
 
 
 def _encrypted() -> errors.EncryptedDocument:

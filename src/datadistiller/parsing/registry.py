@@ -40,6 +40,7 @@ PARSERS = {
     formats.PAGES: ("iwork", "IworkParser"),
     formats.NUMBERS: ("iwork", "IworkParser"),
     formats.KEYNOTE: ("iwork", "IworkParser"),
+    formats.SIGNED: ("cms", "CmsParser"),
     formats.ZIP: ("zipped", "ZipParser"),
     formats.TAR: ("tarred", "TarParser"),
     formats.GZIP: ("tarred", "TarParser"),

@@ -57,6 +57,12 @@ _PACKED = (
     (b"\x1f\x8b\x08", formats.GZIP),
     (b"\xfd7zXZ\0", formats.XZ),
 )
+#: A signed or encrypted file (CMS): a sequence that begins with one of its types; the same in base64.
+_CMS = re.compile(
+    rb"0(?:[\0-\x80]|\x81.|\x82..|\x83.{3}|\x84.{4})\x06[\x09\x0b]\x2a\x86\x48\x86\xf7\x0d\x01[\x07\x09]", re.S
+)
+_SIGNED_MAIL = re.compile(rb"(?:[\w-]{1,40}:[^\n]{0,200}\n){0,9}?Content-Type:\s{0,9}multipart/signed", re.I)
+_CMS_TEXT = re.compile(rb"\s*(?:-----BEGIN (?:PKCS7|CMS)-----|MI[A-Za-z0-9+/\r\n]{60})")
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _PICTURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), formats.PNG),
@@ -128,6 +134,8 @@ def sniff(head: bytes, filename: str) -> str:
             return media_type
     if packed := _sniff_packed(head):
         return packed
+    if _CMS.match(head):
+        return formats.SIGNED
     _refuse_foreign(head)
     if not decoding.looks_textual(head):
         claimed = formats.BY_EXTENSION.get(extension)
@@ -286,14 +294,18 @@ def _sniff_text(text: bytes, extension: str, whole: bool) -> str:
         return _open_document(flat[1]) if flat else formats.XML
     if POSTMARK.match(text) and known != formats.EMAIL:
         return formats.MBOX
-    if known in ("", formats.TEXT, formats.RTF) or known in _IN_OLE:  # .dot, .pot, .xls, .doc name texts as well
+    if known == formats.SIGNED and _CMS_TEXT.match(text):
+        return known
+    if (
+        known in ("", formats.TEXT, formats.RTF, formats.SIGNED) or known in _IN_OLE
+    ):  # .dot, .pot, .xls, .doc name texts as well
         return _sniff_plain(text, whole)
     return known  # text under the name of a binary type: its parser says that it is none
 
 
 def _sniff_plain(text: bytes, whole: bool) -> str:
     """Plain text, unless its content is clearly a message or JSON."""
-    if _is_mail(text):
+    if _is_mail(text) or _SIGNED_MAIL.match(text):
         return formats.EMAIL
     if whole and text.lstrip()[:1] in (b"{", b"["):
         try:
