@@ -14,10 +14,11 @@ from tests.fixtures import files
 
 MEDIA_TYPES = [form.media_type for form in formats.FORMATS]
 PAGED = [form.media_type for form in formats.FORMATS if form.pages]
-PICTURES = [formats.PNG, formats.JPEG, formats.TIFF, formats.WEBP, formats.BMP, formats.GIF]
+PICTURES = [formats.PNG, formats.JPEG, formats.TIFF, formats.WEBP, formats.BMP, formats.GIF, formats.JP2]
 WITHOUT_HEADINGS = [*PICTURES, *formats.ARCHIVES, formats.TEXT, formats.CODE,
                     formats.XLSX, formats.XLS, formats.ODS, formats.CSV, formats.TSV,
-                    formats.JSON, formats.JSON_LINES, formats.NUMBERS, formats.SIGNED]  # fmt: skip
+                    formats.JSON, formats.JSON_LINES, formats.NUMBERS, formats.SIGNED,
+                    formats.XLSB, formats.XPS]  # fmt: skip
 
 
 def parse(path: Path, media_type: str, first_page: int = 1) -> tuple[Header, list[Page]]:

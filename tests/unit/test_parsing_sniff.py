@@ -97,7 +97,8 @@ def test_content_and_name(data: bytes, name: str, media_type: str) -> None:
 @pytest.mark.parametrize(
     ("data", "name", "what"),
     [
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "a.txt", "JPEG 2000"),
+        (b"\0\0\0\x18ftypheic" + bytes(9), "a.jpg", "HEIC picture"),
+        (b"\0\0\0\x18ftypmp42" + bytes(9), "a.jpg", "a video"),
         (files.OLE + bytes(600), "a.bin", "97-2003"),
         (bytes(5000), "a.txt", "zero bytes"),
         (bytes(range(256)) * 20, "a.txt", "unknown binary"),
@@ -112,10 +113,9 @@ def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"FixedDocSeq.fdseq": "x"}, "XPS"),
         ({"META-INF/MANIFEST.MF": "x", "A.class": "x"}, "program"),
         ({"mimetype": "application/vnd.oasis.opendocument.graphics", "content.xml": "x"}, "OpenDocument drawing"),
-        ({"[Content_Types].xml": "application/vnd.ms-excel.sheet.binary.macroEnabled.main"}, "xlsb"),
+        ({"[Content_Types].xml": "application/vnd.ms-package.3dmanufacturing-3dmodel+xml"}, "in a package"),
     ],
 )
 def test_other_zip_files(tmp_path: Path, parts: dict[str, str], what: str) -> None:

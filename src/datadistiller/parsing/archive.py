@@ -74,6 +74,11 @@ class Archive:
             hint = "Save those that matter and upload them."
             yield Problem("embedded_not_read", f"Embedded files that are not read: {embedded}.", hint)
 
+    def check(self) -> None:
+        """Counts all parts as read, for a library that opens the file by itself. Raises as ``open`` does."""
+        for entry in self._entries.values():
+            self._charge(entry)
+
     def has(self, name: str) -> bool:
         """True if there is such a part."""
         return self._find(name) is not None

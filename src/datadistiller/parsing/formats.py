@@ -11,6 +11,8 @@ PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+XPS = "application/oxps"
 CSV = "text/csv"
 TSV = "text/tab-separated-values"
 JSON = "application/json"
@@ -43,6 +45,7 @@ TIFF = "image/tiff"
 WEBP = "image/webp"
 BMP = "image/bmp"
 GIF = "image/gif"
+JP2 = "image/jp2"
 
 #: What only packs other files.
 ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ)
@@ -108,6 +111,16 @@ FORMATS = (
     Format(
         XLSX, "Excel workbook", (".xlsx", ".xlsm", ".xltx"), "sheet", False,
         "values with their header, dates, text boxes, charts' words, comments", "formulas, macros, pictures",
+        "ZIP",
+    ),
+    Format(
+        XLSB, "binary Excel workbook", (".xlsb",), "sheet", False,
+        "values with their header, dates", "percents as such, formulas, macros, text boxes, charts, comments, pictures",
+        "ZIP",
+    ),
+    Format(
+        XPS, "XPS document", (".xps", ".oxps"), "page", False,
+        "text in lines and paragraphs, columns one after the other", "headings and tables as such, pictures, notes",
         "ZIP",
     ),
     Format(CSV, "comma-separated table", (".csv",), "", True, "rows with their header", ""),
@@ -204,6 +217,7 @@ FORMATS = (
         SIGNED, "signed file", (".p7m",), "", False,
         "the file that was signed as a document of its own", "signatures, which are not checked; encrypted files",
     ),
+    Format(JP2, "JPEG 2000 picture", (".jp2", ".j2k", ".jpx", ".jpf"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
     Format(
         ZIP, "ZIP archive", (".zip",), "", False,
         "the list of its files; each as a document of its own", "encrypted files, links",

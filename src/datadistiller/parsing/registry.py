@@ -21,6 +21,8 @@ PARSERS = {
     formats.DOCX: ("docx", "DocxParser"),
     formats.PPTX: ("pptx", "PptxParser"),
     formats.XLSX: ("xlsx", "XlsxParser"),
+    formats.XLSB: ("xlsb", "XlsbParser"),
+    formats.XPS: ("xps", "XpsParser"),
     formats.CSV: ("csv", "CsvParser"),
     formats.TSV: ("csv", "CsvParser"),
     formats.JSON: ("json", "JsonParser"),
@@ -52,6 +54,7 @@ PARSERS = {
     formats.WEBP: ("picture", "PictureParser"),
     formats.BMP: ("picture", "PictureParser"),
     formats.GIF: ("picture", "PictureParser"),
+    formats.JP2: ("picture", "PictureParser"),
     formats.CODE: ("text", "CodeParser"),
 }
 

@@ -45,9 +45,10 @@ _FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLS
 
 #: What ZIP archives hold that are documents or programs of another kind, and what a person calls those.
 _OTHER_ZIPS = (
-    (re.compile(r"[^/]*\.fdseq|\[Content_Types\]\.xml|_rels/\.rels"), "an XPS document, or another one in a package"),
+    (re.compile(r"\[Content_Types\]\.xml|_rels/\.rels"), "a document in a package that is not known here"),
     (re.compile(r"META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex"), "a program"),
 )
+_XPS_PARTS = (".fdseq", ".fdoc", ".fpage")
 #: What iWork documents hold; which of the three it is their extension says, or these: Pages by its root object.
 _IWORK = re.compile(r"(?:.*/)?(?:[^/]*\.iwa|Index\.zip|index\.apxl(?:\.gz)?|buildVersionHistory\.plist)")
 _IWORK_TYPES = (formats.PAGES, formats.NUMBERS, formats.KEYNOTE)
@@ -67,6 +68,7 @@ _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _PICTURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), formats.PNG),
     (re.compile(rb"\xff\xd8\xff"), formats.JPEG),
+    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51\0"), formats.JP2),
     (re.compile(rb"GIF8[79]a"), formats.GIF),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), formats.TIFF),
     (re.compile(rb"RIFF....WEBP", re.S), formats.WEBP),
@@ -75,7 +77,6 @@ _PICTURES = (
 
 #: Beginnings of files that cannot be read, and what a person calls them.
 _FOREIGN = (
-    (b"\0\0\0\x0cjP", "a JPEG 2000 picture"),
     (b"RIFF", "a recording or a video"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
@@ -91,6 +92,13 @@ _FOREIGN = (
     (b"fLaC", "a recording"),
     (b"\x1aE\xdf\xa3", "a video"),
 )
+#: What to do with some of them.
+_INSTEAD = {
+    "a compiled help file (CHM)": "Unpack it, as 7-Zip can, and upload its pages.",
+    "a OneNote section": "Export it from OneNote as PDF or Word document, and upload that.",
+    "a PostScript file": "Convert it to PDF, and upload that.",
+}
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif")
 _HTML = re.compile(rb"(?>\s+|<!--.*?-->|<\?xml[^>]*>)*+<(?:!doctype\s+html|html[\s>])", re.I | re.S)
 _XML = re.compile(rb"\s*<\?xml[\s>]", re.I)
 _FLAT = re.compile(rb"<office:document\s[^>]{0,8000}?office:mimetype\s*=\s*[\"']([a-z.-]+/[a-z.-]+)")
@@ -145,8 +153,8 @@ def sniff(head: bytes, filename: str) -> str:
     return _sniff_text(_ascii_view(head), extension, len(head) < HEAD_BYTES)
 
 
-def _refuse(what: str) -> NoReturn:
-    raise errors.UnsupportedType(f"This is {what}; files of this type cannot be read.")
+def _refuse(what: str, hint: str | None = None) -> NoReturn:
+    raise errors.UnsupportedType(f"This is {what}; files of this type cannot be read.", hint=hint)
 
 
 def _is_pdf(head: bytes, extension: str) -> bool:
@@ -171,9 +179,11 @@ def _refuse_foreign(head: bytes) -> None:
     for magic, what in _FOREIGN:
         short = len(magic) < 4 and magic.isalnum()  # two letters may begin a text as well
         if head.startswith(magic) and not (short and decoding.looks_textual(head)):
-            _refuse(what)
+            _refuse(what, _INSTEAD.get(what))
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        _refuse("an HEIC picture", "Save it as JPEG or PNG, and upload that.")
     if head[4:8] == b"ftyp":
-        _refuse("a video or an HEIC picture")
+        _refuse("a video")
 
 
 def _sniff_ole(head: bytes, extension: str) -> str:
@@ -209,7 +219,9 @@ def _sniff_zip(head: bytes, extension: str) -> str:
         return claimed.media_type
     types = first_bodies.get("[Content_Types].xml", b"").lower()
     if b"ms-excel.sheet.binary" in types or "xl/workbook.bin" in names:
-        _refuse("a binary Excel workbook (.xlsb)")
+        return formats.XLSB
+    if any(name.lower().endswith(_XPS_PARTS) for name in names):
+        return formats.XPS
     found = [media_type for mark, media_type in _OFFICE if mark in types] or [
         media_type for folder, media_type in _FOLDERS if any(name.startswith(folder) for name in names)
     ]
