@@ -34,6 +34,8 @@ NUMBERS = "application/vnd.apple.numbers"
 KEYNOTE = "application/vnd.apple.keynote"
 SIGNED = "application/pkcs7-mime"
 ZIP = "application/zip"
+SEVEN_ZIP = "application/x-7z-compressed"
+RAR = "application/vnd.rar"
 TAR = "application/x-tar"
 GZIP = "application/gzip"
 BZIP2 = "application/x-bzip2"
@@ -48,7 +50,7 @@ GIF = "image/gif"
 JP2 = "image/jp2"
 
 #: What only packs other files.
-ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ)
+ARCHIVES = (ZIP, SEVEN_ZIP, RAR, TAR, GZIP, BZIP2, XZ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ _CODE = (
 
 _ON_PICTURES = "the text on it, by OCR, in lines and paragraphs"
 _NOT_ON_PICTURES = "what the picture shows, most handwriting, headings and tables as such"
+
+_BY_LIBARCHIVE = "where libarchive is installed the list of its files; each as a document of its own"
+_NOT_BY_LIBARCHIVE = "encrypted files, links"
 
 FORMATS = (
     Format(
@@ -221,6 +226,12 @@ FORMATS = (
     Format(
         ZIP, "ZIP archive", (".zip",), "", False,
         "the list of its files; each as a document of its own", "encrypted files, links",
+    ),
+    Format(
+        SEVEN_ZIP, "7-Zip archive", (".7z",), "", False, _BY_LIBARCHIVE, _NOT_BY_LIBARCHIVE,
+    ),
+    Format(
+        RAR, "RAR archive", (".rar",), "", False, _BY_LIBARCHIVE, f"{_NOT_BY_LIBARCHIVE}; further volumes",
     ),
     Format(
         TAR, "TAR archive", (".tar",), "", False,

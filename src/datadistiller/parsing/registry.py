@@ -44,6 +44,8 @@ PARSERS = {
     formats.KEYNOTE: ("iwork", "IworkParser"),
     formats.SIGNED: ("cms", "CmsParser"),
     formats.ZIP: ("zipped", "ZipParser"),
+    formats.SEVEN_ZIP: ("archived", "ArchivedParser"),
+    formats.RAR: ("archived", "ArchivedParser"),
     formats.TAR: ("tarred", "TarParser"),
     formats.GZIP: ("tarred", "TarParser"),
     formats.BZIP2: ("tarred", "TarParser"),

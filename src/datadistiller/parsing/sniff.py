@@ -57,6 +57,8 @@ _IWORK_ROOT, _PAGES_ROOT = "Index/Document.iwa", b"\x08\x90\x4e"  # the type 10,
 _PACKED = (
     (b"\x1f\x8b\x08", formats.GZIP),
     (b"\xfd7zXZ\0", formats.XZ),
+    (b"7z\xbc\xaf\x27\x1c", formats.SEVEN_ZIP),
+    (b"Rar!\x1a\x07", formats.RAR),
 )
 #: A signed or encrypted file (CMS): a sequence that begins with one of its types; the same in base64.
 _CMS = re.compile(
@@ -78,8 +80,6 @@ _PICTURES = (
 #: Beginnings of files that cannot be read, and what a person calls them.
 _FOREIGN = (
     (b"RIFF", "a recording or a video"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
     (b"%!PS", "a PostScript file"),
     (b"ITSF", "a compiled help file (CHM)"),
     (b"\xe4\x52\x5c\x7b", "a OneNote section"),
