@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from xml.parsers import expat
 
 from datadistiller import errors
 from datadistiller.model import Problem
-from datadistiller.parsing import limits
+from datadistiller.parsing import limits, passwords
 
 Element = ElementTree.Element
 
@@ -42,9 +43,9 @@ def attribute(element: Element, name: str) -> str | None:
 class Archive:
     """A ZIP file of hostile origin. Names are matched as written, then without regard to case."""
 
-    def __init__(self, path: Path | IO[bytes], what: str) -> None:
+    def __init__(self, path: Path | IO[bytes], what: str, password: str | None = None) -> None:
         self._what = what
-        self._zip = _open(path, what)
+        self._zip = _open(path, what, password)
         entries = self._zip.infolist()
         if len(entries) > limits.MAX_ENTRIES:
             raise errors.LimitExceeded(f"The {what} has more than {limits.MAX_ENTRIES:,} parts.")
@@ -161,23 +162,26 @@ def xml_elements(opening: Callable[[], AbstractContextManager[IO[bytes]]], what:
         raise errors.DamagedDocument(f"The {what} is damaged: a part of it is no XML.") from error
 
 
-def _open(path: Path | IO[bytes], what: str) -> zipfile.ZipFile:
-    if isinstance(path, Path):
-        _refuse_ole(path, what)
+def _open(path: Path | IO[bytes], what: str, password: str | None) -> zipfile.ZipFile:
+    path = decrypted(path, what, password) if isinstance(path, Path) else path
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.") from error
 
 
-def _refuse_ole(path: Path, what: str) -> None:
+def decrypted(path: Path, what: str, password: str | None) -> Path | IO[bytes]:
+    """The file itself, or what is in its encryption. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
     with path.open("rb") as file:
-        if file.read(8) == _OLE:
-            if _ENCRYPTED_PACKAGE in file.read():
-                raise errors.EncryptedDocument(f"The {what} is protected by a password.")
-            raise errors.DamagedDocument(
-                f"This is no {what} but an Office 97-2003 file.", hint="Save it in the current format and upload that."
-            )
+        if file.read(8) != _OLE:
+            return path
+        file.seek(0)
+        data = file.read()
+    if _ENCRYPTED_PACKAGE in data:
+        return io.BytesIO(passwords.office(data, what, password))
+    raise errors.DamagedDocument(
+        f"This is no {what} but an Office 97-2003 file.", hint="Save it in the current format and upload that."
+    )
 
 
 def _refuse_entities(stream: IO[bytes], what: str) -> None:

@@ -225,7 +225,7 @@ FORMATS = (
     Format(JP2, "JPEG 2000 picture", (".jp2", ".j2k", ".jpx", ".jpf"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
     Format(
         ZIP, "ZIP archive", (".zip",), "", False,
-        "the list of its files; each as a document of its own", "encrypted files, links",
+        "the list of its files; each as a document of its own", "links, encrypted files without their password",
     ),
     Format(
         SEVEN_ZIP, "7-Zip archive", (".7z",), "", False, _BY_LIBARCHIVE, _NOT_BY_LIBARCHIVE,

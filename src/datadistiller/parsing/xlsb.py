@@ -12,8 +12,9 @@ from python_calamine import CalamineError, CalamineWorkbook
 from datadistiller import errors
 from datadistiller.model import Page
 from datadistiller.parsing import Header, Item, formats, office, tables
-from datadistiller.parsing.archive import Archive
+from datadistiller.parsing.archive import Archive, decrypted
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 
 _WHAT = "Excel workbook"
 
@@ -31,7 +32,7 @@ def _reading() -> Iterator[None]:
         raise errors.DamagedDocument(f"The {_WHAT} is damaged in a way that was not foreseen.") from None
 
 
-class XlsbParser:
+class XlsbParser(Locked):
     """Reads binary workbooks: values as they were last calculated, no formulas."""
 
     name = "calamine"
@@ -40,15 +41,18 @@ class XlsbParser:
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
-        archive = Archive(path, _WHAT)
+        file = decrypted(path, _WHAT, self._password)
+        archive = Archive(file, _WHAT)
         try:
             archive.check()
             title = office.title(archive)
             warnings = list(archive.unread())
         finally:
             archive.close()
+        if not isinstance(file, Path):
+            file.seek(0)
         with _reading():
-            book = CalamineWorkbook.from_path(str(path))
+            book = CalamineWorkbook.from_object(file)
             names = list(book.sheet_names)
         yield Header(self.name, formats.XLSB, title, len(names))
         yield from warnings
