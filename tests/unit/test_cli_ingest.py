@@ -138,6 +138,22 @@ def test_the_summary_names_the_job_that_retry_wants(capsys: pytest.CaptureFixtur
     assert job in shown and "no text" in shown
 
 
+@pytest.mark.parametrize(
+    ("inside", "code", "silent"), [("a.png", "no_text", True), ("a.png", "damaged", False), ("", "no_text", False)]
+)
+def test_what_came_with_a_mail_and_holds_no_text_is_no_failure(
+    capsys: pytest.CaptureFixture[str], inside: str, code: str, silent: bool
+) -> None:
+    job = {"status": "failed", "error": {"code": code, "message": "No.", "hint": "Look."}, "processed_chunks": 0}
+    good = ingest.Upload(Path("a.eml"), 9, "1", {"status": "completed"})
+    child = ingest.Upload(Path("a.eml"), 9, "2", job, inside=inside)
+    assert (child.silent, child.good, good.silent) == (silent, False, False)
+    ingest.report([good, child], as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 files are searchable." in said
+    assert ("1 attached or packed file holds no text." in said) is silent
+
+
 def test_what_lies_in_an_archive_is_waited_for_too(tmp_path: Path) -> None:
     """The archive is finished at once, a file in it at the second look, and one in that at the third."""
     inside = {"job-1": [("in.zip", "job-2"), ("readme.exe", None)], "job-2": [("deep.txt", "job-3")], "job-3": []}

@@ -61,6 +61,12 @@ class Upload:
         return str(self.job["status"]) if self.job else "pending" if self.job_id else "waiting"
 
     @property
+    def silent(self) -> bool:
+        """It lies in an uploaded file and holds no text: what it lies in names it, and nobody misses more."""
+        code = ((self.job or {}).get("error") or {}).get("code")
+        return bool(self.inside) and self.status == "failed" and code == errors.NoText.code
+
+    @property
     def good(self) -> bool:
         """Searchable, all of it."""
         return self.status == "completed"
@@ -85,7 +91,10 @@ def command(
     as_json: client.AsJson = False,
     url: client.Url = client.DEFAULT_URL,
 ) -> None:
-    """Upload files and folders and wait until they are searchable. Exit code 1 if any was not."""
+    """Upload files and folders and wait until they are searchable. Exit code 1 if any was not.
+
+    Pictures and the like that are attached to mails or packed in archives, and hold no text, do not count.
+    """
     if delete and not watch:
         raise errors.RequestError("--delete goes with --watch.", hint="Add --watch, or use 'datadistiller delete'.")
     missing = [path for path in paths if not path.exists()]
@@ -105,7 +114,7 @@ def command(
         if watch:
             known = {u.path: stamp(u.path) for u in uploads if u.path.exists()}
             Watch(target, paths, delete, as_json).run(known)
-    if not all(upload.good for upload in uploads):
+    if not all(upload.good or upload.silent for upload in uploads):
         raise typer.Exit(1)
 
 
@@ -271,14 +280,19 @@ def report(uploads: list[Upload], as_json: bool) -> None:
     shown = output.table("job", "file", "size", "status", "chunks", "why")
     shown.columns[0].no_wrap = True  # 'retry' and 'status' want it whole
     for upload in uploads:
-        if len(uploads) <= 30 or not upload.good:
+        if len(uploads) <= 30 or not (upload.good or upload.silent):
             chunks = str((upload.job or {}).get("total_chunks") or "")
             why = upload.refused or output.reason(upload.job or {}) or ("already there" if upload.duplicate else "")
             words = (output.plain(upload.name), output.size(upload.size), output.styled(upload.status), chunks)
             shown.add_row(upload.job_id, *words, output.plain(why))
     out.print(shown)
-    bad = [upload for upload in uploads if not upload.good]
-    out.print(f"{len(uploads) - len(bad)} of {len(uploads)} files are searchable.", style="red" if bad else "green")
+    good = sum(upload.good for upload in uploads)
+    silent = sum(upload.silent for upload in uploads)
+    whole = good + silent == len(uploads)
+    out.print(f"{good} of {len(uploads)} files are searchable.", style="green" if whole else "red")
+    if silent:
+        which = "1 attached or packed file holds" if silent == 1 else f"{silent} attached or packed files hold"
+        out.print(f"{which} no text. What is around them names them, and is found by that.")
 
 
 def _as_json(upload: Upload) -> dict[str, Any]:

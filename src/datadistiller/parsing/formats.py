@@ -135,7 +135,7 @@ FORMATS = (
     Format(
         EMAIL, "e-mail message", (".eml", ".mht", ".mhtml"), "", True,
         "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
-        "pictures that the body shows",
+        "pictures that the body shows, and tiny ones",
     ),
     Format(
         EPUB, "e-book", (".epub",), "chapter", False,
@@ -167,7 +167,7 @@ FORMATS = (
     Format(
         MBOX, "mailbox", (".mbox",), "message", True,
         "every message as an e-mail message is, and what stands before the first",
-        "pictures that the body shows; encrypted messages fail alone",
+        "pictures that the body shows, and tiny ones; encrypted messages fail alone",
     ),
     Format(
         DOC, "Word 97-2003 document", (".doc", ".dot"), "", False,
@@ -188,7 +188,7 @@ FORMATS = (
     Format(
         MSG, "Outlook message", (".msg",), "", False,
         "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
-        "pictures that the body shows, encrypted messages",
+        "pictures that the body shows, and tiny ones; encrypted messages",
         "OLE",
     ),
     Format(
