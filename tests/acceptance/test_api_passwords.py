@@ -10,12 +10,14 @@ import httpx
 import pytest
 
 from datadistiller.messages import INGEST_TOPIC
+from datadistiller.parsing import formats
 from datadistiller.runtime.sandbox import Limits, Sandbox
 from datadistiller.stages.ingest import Ingest
 from tests.acceptance import api_parts
 from tests.acceptance.api_kit import is_problem, on_one_machine, upload
 from tests.acceptance.children_kit import Workers
-from tests.fixtures.locked import locked_pdf
+from tests.fixtures import files
+from tests.fixtures.locked import locked_pdf, office, old_zip
 
 pytestmark = [pytest.mark.parametrize("postgres_url", ["wheel"], indirect=True), on_one_machine]  # the store decides
 PASSWORD, TEXT = "hunter2-of-the-file", "Drakes moult in June."
@@ -92,3 +94,25 @@ async def test_what_is_no_password_is_refused_and_not_repeated(client: httpx.Asy
         )
         is_problem(answer, 422, "invalid_request", "password")
         assert "hush" not in answer.text
+
+
+async def test_an_office_file_and_an_archive(
+    client: httpx.AsyncClient, parts: Any, ingest: Ingest, tmp_path: Path
+) -> None:
+    """Through the real parser process; an archive without its password is partial, with it all of it is read."""
+    word = office(files.sample(tmp_path, formats.DOCX), PASSWORD).read_bytes()
+    accepted = (await upload(client, word, "locked.docx", password=PASSWORD)).json()
+    assert (await worked(client, parts, ingest, accepted["job_id"]))["status"] == "completed"
+    archive = old_zip(tmp_path / "a.zip", {"a.txt": b"Ducks", "b.txt": b"Geese"}, PASSWORD).read_bytes()
+    job_id = (await upload(client, archive, "a.zip")).json()["job_id"]
+    await worked(client, parts, ingest, job_id)
+    assert await inside(client, job_id) == {"a.txt": "encrypted", "b.txt": ""}
+    await client.post(f"/api/v2/documents/{job_id}/retry", json={"password": PASSWORD})
+    await worked(client, parts, ingest, job_id)
+    assert await inside(client, job_id) == {"a.txt": "", "b.txt": ""}
+
+
+async def inside(client: httpx.AsyncClient, job_id: str) -> dict[str, str]:
+    """Of each file in a document why it is none itself."""
+    children = (await client.get(f"/api/v2/documents/{job_id}/children")).json()["children"]
+    return {child["path"]: (child["problem"] or {}).get("code", "") for child in children}

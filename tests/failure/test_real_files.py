@@ -19,7 +19,7 @@ from datadistiller.parsing import sniff
 from datadistiller.runtime.sandbox import Limits, Sandbox
 
 DOCUMENTS = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data")) / "documents"
-FOLDERS = ["odt", "ods", "odp", "rtf", "mbox", "doc", "xls", "ppt", "msg", "xml", "markup_other"]
+FOLDERS = ["odt", "ods", "odp", "rtf", "mbox", "doc", "xls", "ppt", "msg", "xml", "markup_other", "iwork"]
 #: What may be said of a file that is not read: something about the file, never about us.
 REASONS = {"encrypted", "damaged", "no_text", "empty_document"}
 NEWER = [("doc", "docx"), ("xls", "xlsx"), ("ppt", "pptx"), ("odt", "docx"), ("ods", "xlsx")]

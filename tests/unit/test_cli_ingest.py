@@ -72,6 +72,10 @@ def connected(server: Server) -> client.Client:
     return client.Client("http://server.example", transport=httpx.MockTransport(server))
 
 
+def target(http: client.Client, password: str = "") -> ingest.Target:
+    return ingest.Target(http, "c", Records(http.url, "c"), password)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{n}.txt" for n in range(250)]
@@ -83,11 +87,28 @@ def files(tmp_path: Path) -> list[Path]:
 def test_many_documents_cost_few_requests(files: list[Path]) -> None:
     server = Server(pace=10_000)
     with connected(server) as http:
-        uploads = ingest.take_in(http, files, "c", Records(http.url, "c"), quiet=True)
+        uploads = ingest.take_in(target(http), files, quiet=True)
     assert [upload.status for upload in uploads] == ["completed"] * 250
     assert max(len(asked) for asked in server.asked) <= ingest.BATCH
     asked = list(itertools.chain.from_iterable(server.asked))
     assert len(asked) == len(set(asked)) == 250, "who is finished is not asked about again"
+
+
+def test_a_password_goes_with_each_file(files: list[Path]) -> None:
+    sent: list[bytes] = []
+    server = Server(pace=10)
+
+    def noting(request: httpx.Request) -> httpx.Response:
+        if request.method in ("POST", "PUT"):
+            sent.append(request.read())
+        return server(request)
+
+    with client.Client("http://server.example", transport=httpx.MockTransport(noting)) as http:
+        for password in ("hunter2-of-the-files", ""):
+            ingest.take_in(target(http, password), files[:2], quiet=True)
+    assert [b"hunter2-of-the-files" in body for body in sent] == [True, True, False, False]
+    assert [b'name="password"' in body for body in sent] == [True, True, False, False]
+    assert "hunter2" not in repr(target(http, "hunter2-of-the-files"))
 
 
 def test_one_pass_asks_once_while_the_oldest_are_not_finished() -> None:
@@ -117,6 +138,22 @@ def test_the_summary_names_the_job_that_retry_wants(capsys: pytest.CaptureFixtur
     assert job in shown and "no text" in shown
 
 
+@pytest.mark.parametrize(
+    ("inside", "code", "silent"), [("a.png", "no_text", True), ("a.png", "damaged", False), ("", "no_text", False)]
+)
+def test_what_came_with_a_mail_and_holds_no_text_is_no_failure(
+    capsys: pytest.CaptureFixture[str], inside: str, code: str, silent: bool
+) -> None:
+    job = {"status": "failed", "error": {"code": code, "message": "No.", "hint": "Look."}, "processed_chunks": 0}
+    good = ingest.Upload(Path("a.eml"), 9, "1", {"status": "completed"})
+    child = ingest.Upload(Path("a.eml"), 9, "2", job, inside=inside)
+    assert (child.silent, child.good, good.silent) == (silent, False, False)
+    ingest.report([good, child], as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 files are searchable." in said
+    assert ("1 attached or packed file holds no text." in said) is silent
+
+
 def test_what_lies_in_an_archive_is_waited_for_too(tmp_path: Path) -> None:
     """The archive is finished at once, a file in it at the second look, and one in that at the third."""
     inside = {"job-1": [("in.zip", "job-2"), ("readme.exe", None)], "job-2": [("deep.txt", "job-3")], "job-3": []}
@@ -136,7 +173,7 @@ def test_what_lies_in_an_archive_is_waited_for_too(tmp_path: Path) -> None:
         }
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
+        if request.method in ("POST", "PUT"):
             return httpx.Response(202, json={"job_id": "job-1", "status": "pending", "duplicate": False})
         if request.url.path.endswith("/children"):
             rows = inside[request.url.path.split("/")[-2]]
@@ -151,7 +188,7 @@ def test_what_lies_in_an_archive_is_waited_for_too(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.touch()
     with client.Client("http://server.example", transport=httpx.MockTransport(answer)) as http:
-        uploads = ingest.take_in(http, [path], "c", Records(http.url, "c"), quiet=True)
+        uploads = ingest.take_in(target(http), [path], quiet=True)
     assert [(upload.job_id, upload.status) for upload in uploads] == [(f"job-{n}", "completed") for n in (1, 2, 3)]
     assert [upload.name for upload in uploads] == [str(path), f"{path}: in.zip", f"{path}: in.zip > deep.txt"]
 
@@ -181,7 +218,7 @@ def test_a_document_deleted_meanwhile_is_not_waited_for() -> None:
 def ingested(server: Server, *paths: Path) -> list[str]:
     """The documents that the files are now; each time anew from what is recorded, as another run does."""
     with connected(server) as http:
-        uploads = ingest.take_in(http, list(paths), "c", Records(http.url, "c"), quiet=True)
+        uploads = ingest.take_in(target(http), list(paths), quiet=True)
     return [upload.job_id for upload in uploads]
 
 
@@ -232,7 +269,7 @@ def test_what_is_removed_from_a_folder_is_deleted_if_asked_for(tmp_path: Path) -
     with connected(server) as http:
         for delete in (False, True):
             paths[0].unlink(missing_ok=True)
-            watch = ingest.Watch(http, [folder], "c", Records(http.url, "c"), delete=delete, as_json=True)
+            watch = ingest.Watch(target(http), [folder], delete=delete, as_json=True)
             watch.look({path: ingest.stamp(path) for path in paths[1:]})
             assert (jobs[0] in server.jobs) is not delete
         for path in paths[1:]:

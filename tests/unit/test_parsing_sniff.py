@@ -97,11 +97,11 @@ def test_content_and_name(data: bytes, name: str, media_type: str) -> None:
 @pytest.mark.parametrize(
     ("data", "name", "what"),
     [
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "a.txt", "JPEG 2000"),
+        (b"\0\0\0\x18ftypheic" + bytes(9), "a.jpg", "HEIC picture"),
+        (b"\0\0\0\x18ftypmp42" + bytes(9), "a.jpg", "a video"),
         (files.OLE + bytes(600), "a.bin", "97-2003"),
         (bytes(5000), "a.txt", "zero bytes"),
         (bytes(range(256)) * 20, "a.txt", "unknown binary"),
-        (b"7z\xbc\xaf\x27\x1c", "a.7z", "7-Zip archive"),
     ],
 )
 def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
@@ -112,11 +112,9 @@ def test_refusals_name_what_it_is(data: bytes, name: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"Index/Document.iwa": "x", "preview.jpg": "x"}, "iWork"),
-        ({"FixedDocSeq.fdseq": "x"}, "XPS"),
         ({"META-INF/MANIFEST.MF": "x", "A.class": "x"}, "program"),
         ({"mimetype": "application/vnd.oasis.opendocument.graphics", "content.xml": "x"}, "OpenDocument drawing"),
-        ({"[Content_Types].xml": "application/vnd.ms-excel.sheet.binary.macroEnabled.main"}, "xlsb"),
+        ({"[Content_Types].xml": "application/vnd.ms-package.3dmanufacturing-3dmodel+xml"}, "in a package"),
     ],
 )
 def test_other_zip_files(tmp_path: Path, parts: dict[str, str], what: str) -> None:
@@ -128,8 +126,14 @@ def test_other_zip_files(tmp_path: Path, parts: dict[str, str], what: str) -> No
 def test_an_archive_with_a_folder_of_that_name_is_no_office_file(tmp_path: Path) -> None:
     path = files.zipped(tmp_path / "a", {"a.txt": "x", "word/readme.txt": "x"})
     assert sniff(head(path), "a.zip") == formats.ZIP
-    with pytest.raises(errors.UnsupportedType, match="iWork"):
-        sniff(head(path), "a.pages")
+
+
+def test_which_iwork_document_it_is(tmp_path: Path) -> None:
+    """The extension says it, or a slide among the parts, or the type of the root."""
+    path = files.zipped(tmp_path / "a", {"Index/Slide.iwa": "x", "preview.jpg": "x"})
+    assert [sniff(head(path), f"a{e}") for e in (".numbers", ".zip")] == [formats.NUMBERS, formats.KEYNOTE]
+    path = files.zipped(tmp_path / "b", {"Index/Document.iwa": "x", "Data/a.jpg": "x"})
+    assert sniff(head(path), "b") == formats.NUMBERS
 
 
 def test_office_file_whose_type_is_beyond_the_head(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,9 +61,25 @@ class Upload:
         return str(self.job["status"]) if self.job else "pending" if self.job_id else "waiting"
 
     @property
+    def silent(self) -> bool:
+        """It lies in an uploaded file and holds no text: what it lies in names it, and nobody misses more."""
+        code = ((self.job or {}).get("error") or {}).get("code")
+        return bool(self.inside) and self.status == "failed" and code == errors.NoText.code
+
+    @property
     def good(self) -> bool:
         """Searchable, all of it."""
         return self.status == "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where files go, and what is sent with each."""
+
+    server: client.Client
+    collection: str
+    records: Records
+    password: str = field(default="", repr=False)  # of those that are encrypted
 
 
 def command(
@@ -71,28 +87,34 @@ def command(
     collection: Annotated[str, typer.Option(help="The set of documents they go into.")] = "default",
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and take in what appears or changes.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="With --watch: delete what leaves a folder.")] = False,
+    password: Annotated[bool, typer.Option("--password", help="Ask for the password of the files.")] = False,
     as_json: client.AsJson = False,
     url: client.Url = client.DEFAULT_URL,
 ) -> None:
-    """Upload files and folders and wait until they are searchable. Exit code 1 if any was not."""
+    """Upload files and folders and wait until they are searchable. Exit code 1 if any was not.
+
+    Pictures and the like that are attached to mails or packed in archives, and hold no text, do not count.
+    """
     if delete and not watch:
         raise errors.RequestError("--delete goes with --watch.", hint="Add --watch, or use 'datadistiller delete'.")
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise errors.RequestError(f"There is no file or folder {missing[0]}.", hint="Check the path.")
+    given = typer.prompt("Password of the files", hide_input=True, err=True) if password else ""
     with client.Client(url) as server:
         server.get("/livez")  # a wrong address shows at once
     with client.Client(url, patient=True) as server:
         server.get("/api/v2/documents", limit=1)  # and so does a wrong key; in the middle of an upload it would not
         records = Records(server.url, collection)
-        uploads = take_in(server, list(files_of(paths)), collection, records, quiet=as_json)
+        target = Target(server, collection, records, given)
+        uploads = take_in(target, list(files_of(paths)), quiet=as_json)
         report(uploads, as_json)
         if others := left_out(paths):
             typer.echo(others, err=True)
         if watch:
             known = {u.path: stamp(u.path) for u in uploads if u.path.exists()}
-            Watch(server, paths, collection, records, delete, as_json).run(known)
-    if not all(upload.good for upload in uploads):
+            Watch(target, paths, delete, as_json).run(known)
+    if not all(upload.good or upload.silent for upload in uploads):
         raise typer.Exit(1)
 
 
@@ -124,19 +146,17 @@ def left_out(paths: Iterable[Path]) -> str:
     return f"{number} left out: {shown}."
 
 
-def take_in(
-    server: client.Client, paths: list[Path], collection: str, records: Records, *, quiet: bool
-) -> list[Upload]:
+def take_in(target: Target, paths: list[Path], *, quiet: bool) -> list[Upload]:
     """Uploads all files, a few at a time, and follows them to their end. A changed one is a version of its document."""
     uploads = [Upload(path, path.stat().st_size) for path in paths]
     pool = ThreadPoolExecutor(PARALLEL)
     try:
-        running = [pool.submit(_upload, server, upload, collection, records) for upload in uploads]
+        running = [pool.submit(_upload, target, upload) for upload in uploads]
         with _progress(quiet) as bars:
-            _follow(server, uploads, running, bars)
+            _follow(target.server, uploads, running, bars)
     finally:
         pool.shutdown(cancel_futures=True)
-        save(records)
+        save(target.records)
     return uploads
 
 
@@ -175,9 +195,9 @@ def pause(uploads: Iterable[Upload]) -> float:
     return min(MAX_POLL_SECONDS, POLL_SECONDS * (1 + waiting / 25))
 
 
-def _upload(server: client.Client, upload: Upload, collection: str, records: Records) -> None:
+def _upload(target: Target, upload: Upload) -> None:
     try:
-        accepted = _send(server, upload.path, collection, records.document_of(upload.path))
+        accepted = _send(target, upload.path, target.records.document_of(upload.path))
     except errors.RequestError as error:
         upload.refused = f"{error.message} {error.hint}"
     except OSError as error:
@@ -185,17 +205,18 @@ def _upload(server: client.Client, upload: Upload, collection: str, records: Rec
     else:
         upload.duplicate = bool(accepted["duplicate"])
         upload.job_id = accepted["job_id"]
-        records.note(upload.path, upload.job_id, duplicate=upload.duplicate)
+        target.records.note(upload.path, upload.job_id, duplicate=upload.duplicate)
 
 
-def _send(server: client.Client, path: Path, collection: str, document: str | None) -> Any:
+def _send(target: Target, path: Path, document: str | None) -> Any:
     """A new version of the document, if there is one and it is still there; else a new document."""
+    fields = {"priority": "bulk", **({"password": target.password} if target.password else {})}
     if document is not None:
         try:
-            return server.upload(path, {"priority": "bulk"}, document)
+            return target.server.upload(path, fields, document)
         except errors.JobNotFound:
             pass  # somebody deleted it
-    return server.upload(path, {"collection": collection, "priority": "bulk"})
+    return target.server.upload(path, {"collection": target.collection, **fields})
 
 
 def refresh(server: client.Client, uploads: Iterable[Upload]) -> None:
@@ -259,14 +280,19 @@ def report(uploads: list[Upload], as_json: bool) -> None:
     shown = output.table("job", "file", "size", "status", "chunks", "why")
     shown.columns[0].no_wrap = True  # 'retry' and 'status' want it whole
     for upload in uploads:
-        if len(uploads) <= 30 or not upload.good:
+        if len(uploads) <= 30 or not (upload.good or upload.silent):
             chunks = str((upload.job or {}).get("total_chunks") or "")
             why = upload.refused or output.reason(upload.job or {}) or ("already there" if upload.duplicate else "")
             words = (output.plain(upload.name), output.size(upload.size), output.styled(upload.status), chunks)
             shown.add_row(upload.job_id, *words, output.plain(why))
     out.print(shown)
-    bad = [upload for upload in uploads if not upload.good]
-    out.print(f"{len(uploads) - len(bad)} of {len(uploads)} files are searchable.", style="red" if bad else "green")
+    good = sum(upload.good for upload in uploads)
+    silent = sum(upload.silent for upload in uploads)
+    whole = good + silent == len(uploads)
+    out.print(f"{good} of {len(uploads)} files are searchable.", style="green" if whole else "red")
+    if silent:
+        which = "1 attached or packed file holds" if silent == 1 else f"{silent} attached or packed files hold"
+        out.print(f"{which} no text. What is around them names them, and is found by that.")
 
 
 def _as_json(upload: Upload) -> dict[str, Any]:
@@ -291,10 +317,8 @@ def stamp(path: Path) -> tuple[int, int]:
 class Watch:
     """Takes in what appears or changes in some files and folders."""
 
-    server: client.Client
+    target: Target
     paths: list[Path]
-    collection: str
-    records: Records
     delete: bool  # documents of files that are removed from the folders
     as_json: bool
 
@@ -310,16 +334,16 @@ class Watch:
         now = time.time_ns()
         fresh = [p for p, s in found.items() if known.get(p) != s and now - s[1] > SETTLED_SECONDS * 1e9]
         if fresh:
-            report(take_in(self.server, fresh, self.collection, self.records, quiet=self.as_json), self.as_json)
+            report(take_in(self.target, fresh, quiet=self.as_json), self.as_json)
             known |= {path: found[path] for path in fresh}
         if self.delete:
             self._delete_removed()
 
     def _delete_removed(self) -> None:
-        for path, document in self.records.removed(self.paths):
+        for path, document in self.target.records.removed(self.paths):
             if document is not None:
                 with contextlib.suppress(errors.JobNotFound):
-                    self.server.delete(f"/api/v2/documents/{document}")
+                    self.target.server.delete(f"/api/v2/documents/{document}")
                 typer.echo(f"{path} is removed; its document is deleted.", err=True)
-            self.records.forget(path)
-        save(self.records)
+            self.target.records.forget(path)
+        save(self.target.records)

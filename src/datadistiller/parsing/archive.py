@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from xml.parsers import expat
 
 from datadistiller import errors
 from datadistiller.model import Problem
-from datadistiller.parsing import limits
+from datadistiller.parsing import limits, passwords
 
 Element = ElementTree.Element
 
@@ -22,6 +23,8 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 _PIECE = 1 << 16
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".webp")
+
+_PREVIEWS = ("thumbnail", "thumbs/", "preview")  # what pages look like, not what is on them
 
 
 def local(element: Element) -> str:
@@ -40,9 +43,9 @@ def attribute(element: Element, name: str) -> str | None:
 class Archive:
     """A ZIP file of hostile origin. Names are matched as written, then without regard to case."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path | IO[bytes], what: str, password: str | None = None) -> None:
         self._what = what
-        self._zip = _open(path, what)
+        self._zip = _open(path, what, password)
         entries = self._zip.infolist()
         if len(entries) > limits.MAX_ENTRIES:
             raise errors.LimitExceeded(f"The {what} has more than {limits.MAX_ENTRIES:,} parts.")
@@ -58,15 +61,24 @@ class Archive:
         """The parts, in the order of the directory."""
         return list(self._entries)
 
+    def packed_by(self, method: int) -> bool:
+        """True if a part is packed by this method, a number of the format."""
+        return any(entry.compress_type == method for entry in self._entries.values())
+
     def unread(self) -> Iterator[Problem]:
         """Says what an Office or OpenDocument file carries besides its text: nobody reads it."""
-        names = [name for name in self._folded if "thumbnail" not in name]
+        names = [name for name in self._folded if not any(mark in name for mark in _PREVIEWS)]
         if pictures := sum(name.endswith(_PICTURES) for name in names):
             hint = "If words in them matter, save the document as PDF and upload that."
             yield Problem("pictures_not_read", f"Pictures whose text is not read: {pictures}.", hint)
         if embedded := sum("/embeddings/" in name for name in names):
             hint = "Save those that matter and upload them."
             yield Problem("embedded_not_read", f"Embedded files that are not read: {embedded}.", hint)
+
+    def check(self) -> None:
+        """Counts all parts as read, for a library that opens the file by itself. Raises as ``open`` does."""
+        for entry in self._entries.values():
+            self._charge(entry)
 
     def has(self, name: str) -> bool:
         """True if there is such a part."""
@@ -150,18 +162,26 @@ def xml_elements(opening: Callable[[], AbstractContextManager[IO[bytes]]], what:
         raise errors.DamagedDocument(f"The {what} is damaged: a part of it is no XML.") from error
 
 
-def _open(path: Path, what: str) -> zipfile.ZipFile:
-    with path.open("rb") as file:
-        if file.read(8) == _OLE:
-            if _ENCRYPTED_PACKAGE in file.read():
-                raise errors.EncryptedDocument(f"The {what} is protected by a password.")
-            raise errors.DamagedDocument(
-                f"This is no {what} but an Office 97-2003 file.", hint="Save it in the current format and upload that."
-            )
+def _open(path: Path | IO[bytes], what: str, password: str | None) -> zipfile.ZipFile:
+    path = decrypted(path, what, password) if isinstance(path, Path) else path
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.") from error
+
+
+def decrypted(path: Path, what: str, password: str | None) -> Path | IO[bytes]:
+    """The file itself, or what is in its encryption. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
+    with path.open("rb") as file:
+        if file.read(8) != _OLE:
+            return path
+        file.seek(0)
+        data = file.read()
+    if _ENCRYPTED_PACKAGE in data:
+        return io.BytesIO(passwords.office(data, what, password))
+    raise errors.DamagedDocument(
+        f"This is no {what} but an Office 97-2003 file.", hint="Save it in the current format and upload that."
+    )
 
 
 def _refuse_entities(stream: IO[bytes], what: str) -> None:

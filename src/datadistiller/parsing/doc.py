@@ -12,6 +12,7 @@ from datadistiller.parsing import Header, Item, formats, tables
 from datadistiller.parsing.doc_file import APART, DocFile, Properties
 from datadistiller.parsing.ole import Container
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 
 _WHAT = "Word document"
 _PARAGRAPH = re.compile("[^\r\x07\x0c]*[\r\x07\x0c]?")
@@ -131,7 +132,7 @@ def _flattened(text: str) -> str:
     return re.sub("\x13[^\x14\x15\x13]*", lambda code: re.sub("[\r\x07\x0c]", " ", code[0]), text)
 
 
-class DocParser:
+class DocParser(Locked):
     """Reads Word documents of the time before docx."""
 
     name = "doc"
@@ -139,7 +140,7 @@ class DocParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
-        container = Container(path, _WHAT)
+        container = Container(path, _WHAT, self._password)
         try:
             if not container.has("WordDocument"):
                 raise errors.DamagedDocument(f"This is no {_WHAT}: its main part is missing.")

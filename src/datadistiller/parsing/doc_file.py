@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from datadistiller import errors
+from datadistiller.parsing import passwords
 from datadistiller.parsing.ole import Container, u16, u32
 
 #: The parts of the text, in the order of the file.
@@ -60,7 +61,7 @@ class DocFile:
         if u16(self._main, 0) not in (0xA5EC, 0xA5DC, 0xA5DB):
             raise errors.DamagedDocument("The Word document is damaged, or from a time before Word 6.")
         if flags & 0x0100:
-            raise errors.EncryptedDocument("The Word document is protected by a password.")
+            raise passwords.locked("Word document")
         self._new = u16(self._main, 2) >= _WORD_97
         self._table = container.read("1Table" if flags & 0x0200 else "0Table") if self._new else self._main
         self._pieces = list(self._read_pieces(bool(flags & 0x0004)))

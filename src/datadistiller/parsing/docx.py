@@ -10,6 +10,7 @@ from datadistiller.model import BlockKind
 from datadistiller.parsing import Header, Item, formats, limits, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 
 _WHAT = "Word document"
 #: Contents that are not shown, or shown twice: deleted text, field codes, the older form of a drawing.
@@ -224,7 +225,7 @@ def _add_notes(archive: Archive, part: str, page: PageBuilder) -> None:
                 page.add(BlockKind.PARAGRAPH, text)
 
 
-class DocxParser:
+class DocxParser(Locked):
     """Reads Word documents (docx, docm, templates). They have no pages until they are laid out."""
 
     name = "docx"
@@ -232,7 +233,7 @@ class DocxParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
-        archive = Archive(path, _WHAT)
+        archive = Archive(path, _WHAT, self._password)
         try:
             part = office.main_part(archive, "word/document.xml", _WHAT)
             styles = next(iter(archive.related(part, "styles")), "word/styles.xml")

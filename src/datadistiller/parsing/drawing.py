@@ -33,6 +33,7 @@ DRAWN = {
     formats.WEBP: "picture_drawing",
     formats.BMP: "picture_drawing",
     formats.GIF: "picture_drawing",
+    formats.JP2: "picture_drawing",
 }
 
 #: How every PNG begins.

@@ -14,11 +14,24 @@ from typing import TypeAlias
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Problem
-from datadistiller.parsing import Attachment, Header, Item, decoding, formats, html, limits, pages, text
+from datadistiller.parsing import (
+    Attachment,
+    Header,
+    Item,
+    cms,
+    decoding,
+    decoration,
+    formats,
+    html,
+    limits,
+    pages,
+    text,
+)
 from datadistiller.parsing.pages import PageBuilder
 
 _SHOWN = ("From", "To", "Cc", "Date")
-_ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
+_SEALED = ("enveloped-data", "authEnveloped-data")
+_WRAPPED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 
 Message: TypeAlias = "email.message.Message[str, str]"  # generic for type checkers only
 
@@ -66,11 +79,23 @@ def _unnamed(part: Message, number: int) -> str:
     return f"attachment-{number}{form.extensions[0] if form else ''}"
 
 
-def _is_decoration(part: Message) -> bool:
+def _is_decoration(part: Message, shown: frozenset[str]) -> bool:
     """A picture that the body shows, or a signature: it is no document that somebody sent."""
     kind = part.get_content_type()
-    shown = part.get_content_maintype() == "image" and part.get("Content-ID") is not None
-    return (shown and part.get_content_disposition() != "attachment") or "pkcs7-signature" in kind or "pgp" in kind
+    if part.get_content_maintype() == "image":
+        name = str(part.get("Content-ID") or "")
+        placed = name and part.get_content_disposition() != "attachment"
+        return bool(placed) or decoration.decorates(_payload(part), name, shown)
+    return "pkcs7-signature" in kind or "pgp" in kind
+
+
+def _markups(part: Message, depth: int = 0) -> Iterator[str]:
+    """The HTML in a message, also where the plain form of it is read."""
+    if part.is_multipart() and depth <= limits.MAX_DEPTH:
+        for child in part.get_payload():
+            yield from _markups(child, depth + 1)  # type: ignore[arg-type]
+    elif part.get_content_type() == "text/html":
+        yield _payload(part).decode("latin-1")
 
 
 class _Payload:
@@ -86,8 +111,9 @@ class _Payload:
 class _Reader:
     """Puts one message, and those attached to it, on a page."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: frozenset[str]) -> None:
         self.page = PageBuilder()
+        self._shown = shown  # content ids of the pictures that some text shows
         self.attachments: list[Attachment] = []
         self.encrypted = False
         self.bodies = 0
@@ -108,8 +134,10 @@ class _Reader:
         kind = part.get_content_type()
         if depth > limits.MAX_DEPTH:
             return
-        if kind in _ENCRYPTED and "signed-data" not in str(part.get("Content-Type") or ""):
+        if kind == "multipart/encrypted":
             self.encrypted = True
+        elif kind in _WRAPPED:
+            self._wrapped(part, depth)
         elif kind == "multipart/alternative":
             self._alternative(part, depth)
         elif kind == "message/rfc822":
@@ -122,10 +150,24 @@ class _Reader:
             self._body(part, kind == "text/html")
         elif name := _filename(part) or _unnamed(part, len(self.attachments) + 1):
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name}")
-            if not _is_decoration(part):
+            if not _is_decoration(part, self._shown):
                 self.attachments.append(Attachment(self._folder + name.replace("/", "_"), _Payload(part)))
             elif part.get_content_maintype() == "image":
                 self.passed_over += 1
+
+    def _wrapped(self, part: Message, depth: int) -> None:
+        """What is wrapped in its signature is read in its place; certificates and the like hold nothing."""
+        if part.get_param("smime-type") in _SEALED:
+            self.encrypted = True
+            return
+        try:
+            signed = cms.signed_content(_payload(part))
+        except errors.EncryptedDocument:
+            self.encrypted = True
+        except errors.EmptyDocument:
+            return
+        else:
+            self._part(email.message_from_bytes(signed, policy=email.policy.compat32), depth + 1)
 
     def _inner(self, message: Message, depth: int) -> None:
         """A message in the message: read with it; what is attached to it lies in a folder of its name."""
@@ -171,7 +213,7 @@ class Converted:
 def convert(data: bytes) -> Converted:
     """Reads a message. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
     message, wide = _load(data)
-    reader = _Reader()
+    reader = _Reader(decoration.shown_by(_markups(message)))
     reader.message(message)
     if reader.encrypted and not reader.bodies:
         raise errors.EncryptedDocument(
@@ -186,7 +228,7 @@ def pictures_not_read(pictures: int) -> list[Problem]:
     """Says so, if there are any."""
     if not pictures:
         return []
-    said = f"Pictures that the text shows are named, not read: {pictures}."
+    said = f"Pictures that the text shows, or that are tiny, are named and not read: {pictures}."
     return [Problem("pictures_not_read", said, "Save those that matter and upload them.")]
 
 

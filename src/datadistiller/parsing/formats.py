@@ -11,6 +11,8 @@ PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+XPS = "application/oxps"
 CSV = "text/csv"
 TSV = "text/tab-separated-values"
 JSON = "application/json"
@@ -27,7 +29,13 @@ XLS = "application/vnd.ms-excel"
 PPT = "application/vnd.ms-powerpoint"
 MSG = "application/vnd.ms-outlook"
 XML = "application/xml"
+PAGES = "application/vnd.apple.pages"
+NUMBERS = "application/vnd.apple.numbers"
+KEYNOTE = "application/vnd.apple.keynote"
+SIGNED = "application/pkcs7-mime"
 ZIP = "application/zip"
+SEVEN_ZIP = "application/x-7z-compressed"
+RAR = "application/vnd.rar"
 TAR = "application/x-tar"
 GZIP = "application/gzip"
 BZIP2 = "application/x-bzip2"
@@ -39,9 +47,10 @@ TIFF = "image/tiff"
 WEBP = "image/webp"
 BMP = "image/bmp"
 GIF = "image/gif"
+JP2 = "image/jp2"
 
 #: What only packs other files.
-ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ)
+ARCHIVES = (ZIP, SEVEN_ZIP, RAR, TAR, GZIP, BZIP2, XZ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,9 @@ _CODE = (
 
 _ON_PICTURES = "the text on it, by OCR, in lines and paragraphs"
 _NOT_ON_PICTURES = "what the picture shows, most handwriting, headings and tables as such"
+
+_BY_LIBARCHIVE = "where libarchive is installed the list of its files; each as a document of its own"
+_NOT_BY_LIBARCHIVE = "encrypted files, links"
 
 FORMATS = (
     Format(
@@ -106,6 +118,16 @@ FORMATS = (
         "values with their header, dates, text boxes, charts' words, comments", "formulas, macros, pictures",
         "ZIP",
     ),
+    Format(
+        XLSB, "binary Excel workbook", (".xlsb",), "sheet", False,
+        "values with their header, dates", "percents as such, formulas, macros, text boxes, charts, comments, pictures",
+        "ZIP",
+    ),
+    Format(
+        XPS, "XPS document", (".xps", ".oxps"), "page", False,
+        "text in lines and paragraphs, columns one after the other", "headings and tables as such, pictures, notes",
+        "ZIP",
+    ),
     Format(CSV, "comma-separated table", (".csv",), "", True, "rows with their header", ""),
     Format(TSV, "tab-separated table", (".tsv", ".tab"), "", True, "rows with their header", ""),
     Format(JSON, "JSON", (".json",), "", True, "each value with the path that leads to it", ""),
@@ -113,7 +135,7 @@ FORMATS = (
     Format(
         EMAIL, "e-mail message", (".eml", ".mht", ".mhtml"), "", True,
         "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
-        "pictures that the body shows",
+        "pictures that the body shows, and tiny ones",
     ),
     Format(
         EPUB, "e-book", (".epub",), "chapter", False,
@@ -145,7 +167,7 @@ FORMATS = (
     Format(
         MBOX, "mailbox", (".mbox",), "message", True,
         "every message as an e-mail message is, and what stands before the first",
-        "pictures that the body shows; encrypted messages fail alone",
+        "pictures that the body shows, and tiny ones; encrypted messages fail alone",
     ),
     Format(
         DOC, "Word 97-2003 document", (".doc", ".dot"), "", False,
@@ -166,8 +188,24 @@ FORMATS = (
     Format(
         MSG, "Outlook message", (".msg",), "", False,
         "subject, sender, receivers, date, body, attached messages; attachments as documents of their own",
-        "pictures that the body shows, encrypted messages",
+        "pictures that the body shows, and tiny ones; encrypted messages",
         "OLE",
+    ),
+    Format(
+        PAGES, "Pages document", (".pages",), "", False,
+        "headings by the English names of their styles, paragraphs, tables, text boxes, footnotes, headers and footers",
+        "lists as such, charts, comments, pictures; of those before 2013 headings",
+        "ZIP",
+    ),
+    Format(
+        NUMBERS, "Numbers spreadsheet", (".numbers",), "sheet", False,
+        "tables with their header, dates, text boxes", "formulas, charts, comments, pictures",
+        "ZIP",
+    ),
+    Format(
+        KEYNOTE, "Keynote presentation", (".key",), "slide", False,
+        "titles, texts, tables, notes", "slide numbers, charts, comments, pictures",
+        "ZIP",
     ),
     Format(
         XML, "XML", (".xml", ".nxml", ".rss", ".atom"), "", True,
@@ -181,8 +219,19 @@ FORMATS = (
     Format(BMP, "BMP picture", (".bmp", ".dib"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
     Format(GIF, "GIF picture", (".gif",), "", False, _ON_PICTURES, f"{_NOT_ON_PICTURES}, later frames"),
     Format(
+        SIGNED, "signed file", (".p7m",), "", False,
+        "the file that was signed as a document of its own", "signatures, which are not checked; encrypted files",
+    ),
+    Format(JP2, "JPEG 2000 picture", (".jp2", ".j2k", ".jpx", ".jpf"), "", False, _ON_PICTURES, _NOT_ON_PICTURES),
+    Format(
         ZIP, "ZIP archive", (".zip",), "", False,
-        "the list of its files; each as a document of its own", "encrypted files, links",
+        "the list of its files; each as a document of its own", "links, encrypted files without their password",
+    ),
+    Format(
+        SEVEN_ZIP, "7-Zip archive", (".7z",), "", False, _BY_LIBARCHIVE, _NOT_BY_LIBARCHIVE,
+    ),
+    Format(
+        RAR, "RAR archive", (".rar",), "", False, _BY_LIBARCHIVE, f"{_NOT_BY_LIBARCHIVE}; further volumes",
     ),
     Format(
         TAR, "TAR archive", (".tar",), "", False,

@@ -22,6 +22,8 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_OLE_BYTES = 512 << 20
 #: Entries of an OLE container.
 MAX_OLE_ENTRIES = 20_000
+#: Bytes of the objects of an iWork document (Pages, Numbers, Keynote), unpacked, all together.
+MAX_IWORK_BYTES = 256 << 20
 #: Pixels of a picture; more are refused before they are decoded.
 MAX_PIXELS = 80_000_000
 #: Longest side of what text is recognised on, pixels; larger pictures and pages are scaled down to it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from datadistiller import errors
 from datadistiller.model import BlockKind
@@ -13,7 +13,9 @@ from datadistiller.parsing import (
     Attachment,
     Header,
     Item,
+    cms,
     decoding,
+    decoration,
     email,
     formats,
     html,
@@ -31,7 +33,7 @@ _SUBJECT, _CLASS, _BODY, _HTML, _RTF = 0x0037, 0x001A, 0x1000, 0x1013, 0x1009
 _SENDER, _SENDER_ADDRESSES, _TO, _CC = 0x0C1A, (0x5D01, 0x0C1F), 0x0E04, 0x0E03
 _SENT, _RECEIVED, _CODE_PAGES = 0x0039, 0x0E06, (0x3FDE, 0x3FFD)
 _ATTACHED, _FILE_NAMES = 0x3701, (0x3707, 0x3704, 0x3001)
-_CONTENT_ID, _FLAGS, _HIDDEN, _RENDERED = 0x3712, 0x3714, 0x7FFE, 4
+_CONTENT_ID, _MEDIA_TYPE, _FLAGS, _HIDDEN, _RENDERED = 0x3712, 0x370E, 0x3714, 0x7FFE, 4
 _PROPERTIES = "__properties_version1.0"
 _ATTACHMENT = "__attach_version1.0_"
 _INNER = f"__substg1.0_{_ATTACHED:04X}000D"
@@ -92,11 +94,24 @@ class _Message:
         """The file that this attachment is, read when it is asked for; nothing if it only names one elsewhere."""
         yield self.stream(_ATTACHED, "0102")
 
-    def shown_in_body(self) -> bool:
-        """True for a picture in the text."""
-        return bool(
-            self._fixed.get(_HIDDEN, 0) & 1 or (self.line(_CONTENT_ID) and self._fixed.get(_FLAGS, 0) & _RENDERED)
-        )
+    def decorates(self, name: str, shown: frozenset[str]) -> bool:
+        """True for what is in the text; of pictures also for those that it shows, and tiny ones."""
+        content_id, rendered = self.line(_CONTENT_ID), self._fixed.get(_FLAGS, 0) & _RENDERED
+        if self._fixed.get(_HIDDEN, 0) & 1 or (content_id and rendered):
+            return True
+        form = formats.BY_EXTENSION.get(PurePath(name).suffix.lower())
+        kind = self.line(_MEDIA_TYPE) or (form.media_type if form else "")
+        if not kind.startswith("image/"):
+            return False
+        return bool(rendered) or decoration.decorates(self.stream(_ATTACHED, "0102"), content_id, shown)
+
+    def shown(self) -> frozenset[str]:
+        """The content ids of what the body shows, whichever form of it is read."""
+        try:
+            packed = lzfu.unpack(self.stream(_RTF, "0102")).decode("latin-1")
+        except errors.UnreadableDocument:
+            packed = ""
+        return decoration.shown_by((self.markup(), packed))
 
     def _read_fixed(self, data: bytes) -> Iterator[tuple[int, int]]:
         """(number, value) of those that have a fixed size; the header before them is of 8, 24 or 32 bytes."""
@@ -126,8 +141,10 @@ class _Reader:
         shown = (("From", sender), ("To", message.line(_TO)), ("Cc", message.line(_CC)), ("Date", message.date()))
         self.page.add(BlockKind.PARAGRAPH, "\n".join(f"{key}: {value}" for key, value in shown if value))
         self._body(message)
-        for storage in message.attachments():
-            self._attachment(_Message(self._container, storage), depth)
+        storages = list(message.attachments())
+        named = message.shown() if storages else frozenset[str]()
+        for storage in storages:
+            self._attachment(_Message(self._container, storage), named, depth)
 
     def _body(self, message: _Message) -> None:
         """Of the forms of the body the plain one, unless it is empty; then HTML, then RTF."""
@@ -145,7 +162,7 @@ class _Reader:
         elif packed := message.stream(_RTF, "0102"):
             self.page.extend(rtf.convert(lzfu.unpack(packed))[1])
 
-    def _attachment(self, attached: _Message, depth: int) -> None:
+    def _attachment(self, attached: _Message, shown: frozenset[str], depth: int) -> None:
         inner = attached.inner()
         if inner is not None and depth < limits.MAX_DEPTH:
             folder, message = self._folder, _Message(self._container, inner)
@@ -155,7 +172,7 @@ class _Reader:
         elif name := next((n for key in _FILE_NAMES if (n := attached.line(key))), ""):
             self.encrypted |= name.lower().endswith((".pgp-encrypted", ".p7m"))
             self.page.add(BlockKind.PARAGRAPH, f"Attachment: {name[:300]}")
-            if attached.shown_in_body():
+            if attached.decorates(name, shown):
                 self.passed_over += 1
             else:
                 path = self._folder + name[:300].replace("/", "_")
@@ -168,9 +185,14 @@ def _signed(container: Container, message: _Message, kind: str) -> email.Convert
         return None
     for storage in message.attachments():
         data = _Message(container, storage).stream(_ATTACHED, "0102")
-        if "signed" in kind.lower() and data:
-            return email.convert(data)
+        if data:
+            return email.convert(data if "signed" in kind.lower() else _unwrapped(data))
     raise _encrypted()
+
+
+def _unwrapped(data: bytes) -> bytes:
+    """A message that is signed or encrypted as a whole, without that."""
+    return cms.signed_content(data) if data[:1] == b"0" else data
 
 
 def _encrypted() -> errors.EncryptedDocument:

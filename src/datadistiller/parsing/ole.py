@@ -11,7 +11,7 @@ from pathlib import Path
 import olefile
 
 from datadistiller import errors
-from datadistiller.parsing import decoding, limits
+from datadistiller.parsing import decoding, limits, passwords
 
 #: Of the set of properties: how many are looked at, and the types and numbers of those that are read.
 _PROPERTIES = 64
@@ -23,11 +23,13 @@ _MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 class Container:
     """An OLE file of hostile origin. Names are matched without regard to case."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, password: str | None = None) -> None:
         self._what = what
         data = path.read_bytes()
         if not data.startswith(_MAGIC):
             raise errors.DamagedDocument(f"The file is damaged or cut off, or it is no {what}.")
+        if password is not None:
+            data = passwords.office(data, what, password)
         with self._reading():
             # Incorrect sizes and the like are read around; what cannot be is an error that ``_reading`` translates.
             self._ole = olefile.OleFileIO(io.BytesIO(data), raise_defects=olefile.DEFECT_FATAL)
@@ -39,7 +41,7 @@ class Container:
         for *folder, name in paths:
             self._children.setdefault("/".join(folder).lower(), {})[name] = None
         if self.has("EncryptedPackage"):
-            raise errors.EncryptedDocument(f"The {what} is protected by a password.")
+            raise passwords.locked(what)
 
     def close(self) -> None:
         """Closes the file."""

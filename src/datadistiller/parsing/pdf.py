@@ -12,7 +12,18 @@ import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, Item, formats, pages, pdf_files, pdf_lines, pdf_notes, pdf_outline, pdf_rules
+from datadistiller.parsing import (
+    Header,
+    Item,
+    formats,
+    pages,
+    passwords,
+    pdf_files,
+    pdf_lines,
+    pdf_notes,
+    pdf_outline,
+    pdf_rules,
+)
 from datadistiller.parsing.pdf_blocks import Layout
 from datadistiller.parsing.pdf_margins import Margins
 from datadistiller.parsing.pdf_page import Sheet, compose
@@ -23,8 +34,6 @@ _NO_TITLE = re.compile(
     re.I,
 )
 
-_LOCKED_HINT = "Start it again with retry and its password, or upload it again with the field password."
-
 
 def open_pdf(path: Path, password: str | None = None) -> Any:
     """The document. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
@@ -32,14 +41,11 @@ def open_pdf(path: Path, password: str | None = None) -> Any:
         return pypdfium2.PdfDocument(path, password=password)
     except pypdfium2.PdfiumError as error:
         if error.err_code == pdfium.FPDF_ERR_PASSWORD and password is not None:
-            raise errors.EncryptedDocument(
-                "The PDF is protected, and the password that was given does not open it.",
-                hint="Start it again with retry and the right password, or upload it again with that.",
-            ) from None
+            raise passwords.refused("PDF") from None
         if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise errors.EncryptedDocument("The PDF is protected by a password.", hint=_LOCKED_HINT) from None
+            raise passwords.locked("PDF") from None
         if error.err_code == pdfium.FPDF_ERR_SECURITY:
-            raise errors.EncryptedDocument("The PDF is protected in a way that is not known here.") from None
+            raise passwords.unknown("PDF") from None
         raise errors.DamagedDocument("The file is damaged, or it is not a PDF.") from None
 
 
@@ -48,18 +54,11 @@ def _title(document: Any) -> str:
     return "" if _NO_TITLE.match(title) else title[:300]
 
 
-class PdfParser:
+class PdfParser(passwords.Locked):
     """Reads the text layer of PDF files; pages that are pictures are recognised."""
 
     name = "pdfium"
     media_types = (formats.PDF,)
-
-    def __init__(self, password: str | None = None) -> None:
-        self._password = password
-
-    def unlocked_by(self, password: str) -> PdfParser:
-        """The same for one file that this password may open."""
-        return PdfParser(password)
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """The embedded files, then one page at a time. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""

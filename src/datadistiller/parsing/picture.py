@@ -1,4 +1,4 @@
-"""Pictures (png, jpeg, tiff, webp, bmp, gif) by Pillow, their text by recognition. A TIFF may have many pages."""
+"""Pictures (png, jpeg, tiff, webp, bmp, gif, jp2) by Pillow, their text by recognition. A TIFF may have many pages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _DECODERS = {
     formats.WEBP: "WEBP",
     formats.BMP: "BMP",
     formats.GIF: "GIF",
+    formats.JP2: "JPEG2000",
 }
 #: Pictures with a longer side below this are read at twice their size, pixels.
 _SMALL_SIDE = 800

@@ -9,6 +9,7 @@ from pathlib import Path
 from datadistiller.model import BlockKind, Page
 from datadistiller.parsing import Header, Item, formats, ole, ppt_file
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 from datadistiller.parsing.ppt_file import Outline, PptFile, Record
 
 _WHAT = "PowerPoint presentation"
@@ -94,7 +95,7 @@ def _add(kind: int, text: str, page: PageBuilder) -> None:
         page.add(BlockKind.PARAGRAPH, "\n".join(lines))
 
 
-class PptParser:
+class PptParser(Locked):
     """Reads PowerPoint presentations of the time before pptx."""
 
     name = "ppt"
@@ -102,7 +103,7 @@ class PptParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per slide. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
-        container = ole.Container(path, _WHAT)
+        container = ole.Container(path, _WHAT, self._password)
         try:
             slides = _Slides(PptFile(container))
             title = "" if _NO_TITLE.match(container.title()) else container.title()

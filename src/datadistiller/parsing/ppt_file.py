@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from datadistiller import errors
-from datadistiller.parsing import limits
+from datadistiller.parsing import limits, passwords
 from datadistiller.parsing.ole import Container, u16, u32
 
 DOCUMENT, SLIDE, NOTES, NOTES_ATOM = 1000, 1006, 1008, 1009
@@ -52,7 +52,7 @@ class PptFile:
         edit = u32(user, 16)
         reference = self._read_edits(edit)
         if u32(user, 12) == _ENCRYPTED or self._encrypted(edit):
-            raise errors.EncryptedDocument("The PowerPoint presentation is protected by a password.")
+            raise passwords.locked("PowerPoint presentation")
         self._document = self.saved(reference, DOCUMENT) or next(
             (r for r in self.records(0, len(self.data)) if r.kind == DOCUMENT), None
         )

@@ -10,6 +10,7 @@ from datadistiller.model import BlockKind, Page
 from datadistiller.parsing import Header, Item, formats, limits, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 
 _WHAT = "PowerPoint presentation"
 _TITLES = ("title", "ctrTitle")
@@ -91,7 +92,7 @@ def _add_related(archive: Archive, part: str, page: PageBuilder) -> None:
         page.add(BlockKind.PARAGRAPH, "\n".join(f"Comment: {text}" for text in texts))
 
 
-class PptxParser:
+class PptxParser(Locked):
     """Reads PowerPoint presentations (pptx, pptm, shows)."""
 
     name = "pptx"
@@ -99,7 +100,7 @@ class PptxParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per slide. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
-        archive = Archive(path, _WHAT)
+        archive = Archive(path, _WHAT, self._password)
         try:
             part = office.main_part(archive, "ppt/presentation.xml", _WHAT)
             slides = _slides(archive, part)

@@ -45,19 +45,32 @@ _FOLDERS = (("word/", formats.DOCX), ("ppt/", formats.PPTX), ("xl/", formats.XLS
 
 #: What ZIP archives hold that are documents or programs of another kind, and what a person calls those.
 _OTHER_ZIPS = (
-    (re.compile(r"(?:.*/)?[^/]*\.iwa|index\.(?:apxl|numbers)|buildVersionHistory\.plist"), "an iWork document"),
-    (re.compile(r"[^/]*\.fdseq|\[Content_Types\]\.xml|_rels/\.rels"), "an XPS document, or another one in a package"),
+    (re.compile(r"\[Content_Types\]\.xml|_rels/\.rels"), "a document in a package that is not known here"),
     (re.compile(r"META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex"), "a program"),
 )
-_OTHER_ZIP_NAMES = {".pages": "an iWork document", ".numbers": "an iWork document", ".key": "an iWork document"}
+_XPS_PARTS = (".fdseq", ".fdoc", ".fpage")
+#: What iWork documents hold; which of the three it is their extension says, or these: Pages by its root object.
+_IWORK = re.compile(r"(?:.*/)?(?:[^/]*\.iwa|Index\.zip|index\.apxl(?:\.gz)?|buildVersionHistory\.plist)")
+_IWORK_TYPES = (formats.PAGES, formats.NUMBERS, formats.KEYNOTE)
+_KEYNOTE = re.compile(r"(?:.*/)?(?:(?:Master|Template)?Slide[^/]*\.iwa|index\.apxl(?:\.gz)?)")
+_IWORK_ROOT, _PAGES_ROOT = "Index/Document.iwa", b"\x08\x90\x4e"  # the type 10,000 in the description of a message
 _PACKED = (
     (b"\x1f\x8b\x08", formats.GZIP),
     (b"\xfd7zXZ\0", formats.XZ),
+    (b"7z\xbc\xaf\x27\x1c", formats.SEVEN_ZIP),
+    (b"Rar!\x1a\x07", formats.RAR),
 )
+#: A signed or encrypted file (CMS): a sequence that begins with one of its types; the same in base64.
+_CMS = re.compile(
+    rb"0(?:[\0-\x80]|\x81.|\x82..|\x83.{3}|\x84.{4})\x06[\x09\x0b]\x2a\x86\x48\x86\xf7\x0d\x01[\x07\x09]", re.S
+)
+_SIGNED_MAIL = re.compile(rb"(?:[\w-]{1,40}:[^\n]{0,200}\n){0,9}?Content-Type:\s{0,9}multipart/signed", re.I)
+_CMS_TEXT = re.compile(rb"\s*(?:-----BEGIN (?:PKCS7|CMS)-----|MI[A-Za-z0-9+/\r\n]{60})")
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _PICTURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), formats.PNG),
     (re.compile(rb"\xff\xd8\xff"), formats.JPEG),
+    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51\0"), formats.JP2),
     (re.compile(rb"GIF8[79]a"), formats.GIF),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), formats.TIFF),
     (re.compile(rb"RIFF....WEBP", re.S), formats.WEBP),
@@ -66,10 +79,7 @@ _PICTURES = (
 
 #: Beginnings of files that cannot be read, and what a person calls them.
 _FOREIGN = (
-    (b"\0\0\0\x0cjP", "a JPEG 2000 picture"),
     (b"RIFF", "a recording or a video"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
     (b"%!PS", "a PostScript file"),
     (b"ITSF", "a compiled help file (CHM)"),
     (b"\xe4\x52\x5c\x7b", "a OneNote section"),
@@ -82,6 +92,13 @@ _FOREIGN = (
     (b"fLaC", "a recording"),
     (b"\x1aE\xdf\xa3", "a video"),
 )
+#: What to do with some of them.
+_INSTEAD = {
+    "a compiled help file (CHM)": "Unpack it, as 7-Zip can, and upload its pages.",
+    "a OneNote section": "Export it from OneNote as PDF or Word document, and upload that.",
+    "a PostScript file": "Convert it to PDF, and upload that.",
+}
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif")
 _HTML = re.compile(rb"(?>\s+|<!--.*?-->|<\?xml[^>]*>)*+<(?:!doctype\s+html|html[\s>])", re.I | re.S)
 _XML = re.compile(rb"\s*<\?xml[\s>]", re.I)
 _FLAT = re.compile(rb"<office:document\s[^>]{0,8000}?office:mimetype\s*=\s*[\"']([a-z.-]+/[a-z.-]+)")
@@ -125,6 +142,8 @@ def sniff(head: bytes, filename: str) -> str:
             return media_type
     if packed := _sniff_packed(head):
         return packed
+    if _CMS.match(head):
+        return formats.SIGNED
     _refuse_foreign(head)
     if not decoding.looks_textual(head):
         claimed = formats.BY_EXTENSION.get(extension)
@@ -134,8 +153,8 @@ def sniff(head: bytes, filename: str) -> str:
     return _sniff_text(_ascii_view(head), extension, len(head) < HEAD_BYTES)
 
 
-def _refuse(what: str) -> NoReturn:
-    raise errors.UnsupportedType(f"This is {what}; files of this type cannot be read.")
+def _refuse(what: str, hint: str | None = None) -> NoReturn:
+    raise errors.UnsupportedType(f"This is {what}; files of this type cannot be read.", hint=hint)
 
 
 def _is_pdf(head: bytes, extension: str) -> bool:
@@ -160,9 +179,11 @@ def _refuse_foreign(head: bytes) -> None:
     for magic, what in _FOREIGN:
         short = len(magic) < 4 and magic.isalnum()  # two letters may begin a text as well
         if head.startswith(magic) and not (short and decoding.looks_textual(head)):
-            _refuse(what)
+            _refuse(what, _INSTEAD.get(what))
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        _refuse("an HEIC picture", "Save it as JPEG or PNG, and upload that.")
     if head[4:8] == b"ftyp":
-        _refuse("a video or an HEIC picture")
+        _refuse("a video")
 
 
 def _sniff_ole(head: bytes, extension: str) -> str:
@@ -198,27 +219,38 @@ def _sniff_zip(head: bytes, extension: str) -> str:
         return claimed.media_type
     types = first_bodies.get("[Content_Types].xml", b"").lower()
     if b"ms-excel.sheet.binary" in types or "xl/workbook.bin" in names:
-        _refuse("a binary Excel workbook (.xlsb)")
+        return formats.XLSB
+    if any(name.lower().endswith(_XPS_PARTS) for name in names):
+        return formats.XPS
     found = [media_type for mark, media_type in _OFFICE if mark in types] or [
         media_type for folder, media_type in _FOLDERS if any(name.startswith(folder) for name in names)
     ]
+    if any(_IWORK.fullmatch(name) for name in names):
+        return _sniff_iwork(names, first_bodies.get(_IWORK_ROOT, b""), claimed.media_type if claimed else "")
     named = claimed.media_type if claimed and not claimed.textual else ""
     # An Office file may embed another: the extension decides among what is inside.
     if named and named not in (formats.PDF, *formats.ARCHIVES) and (not found or named in found):
         return named
     if found and (types or "[Content_Types].xml" in names or "_rels/.rels" in names):
         return found[0]
-    _refuse_other_zip(names, extension)
+    _refuse_other_zip(names)
     return formats.ZIP
 
 
-def _refuse_other_zip(names: set[str], extension: str) -> None:
+def _refuse_other_zip(names: set[str]) -> None:
     """What is no document of ours, but would say nothing as an archive."""
     for pattern, what in _OTHER_ZIPS:
         if any(pattern.fullmatch(name) for name in names):
             _refuse(what)
-    if extension in _OTHER_ZIP_NAMES:
-        _refuse(_OTHER_ZIP_NAMES[extension])
+
+
+def _sniff_iwork(names: set[str], root: bytes, named: str) -> str:
+    """One of the three types; their reader finds out by itself what it reads."""
+    if named in _IWORK_TYPES:
+        return named
+    if any(_KEYNOTE.fullmatch(name) for name in names):
+        return formats.KEYNOTE
+    return formats.NUMBERS if root and _PAGES_ROOT not in root else formats.PAGES
 
 
 def _open_document(mimetype: bytes) -> str:
@@ -241,7 +273,7 @@ def _zip_entries(head: bytes) -> tuple[set[str], dict[str, bytes]]:
         body_at = name_end + int.from_bytes(head[at + 28 : at + 30], "little")
         name = head[at + 30 : name_end].decode("utf-8", "replace").replace("\\", "/")
         names.add(name)
-        if name in ("mimetype", "[Content_Types].xml"):
+        if name in ("mimetype", "[Content_Types].xml", _IWORK_ROOT):
             bodies[name] = _body(head[body_at:], method, size)
         at = head.find(b"PK\x03\x04", body_at + size if size else name_end)
     return names, bodies
@@ -274,14 +306,18 @@ def _sniff_text(text: bytes, extension: str, whole: bool) -> str:
         return _open_document(flat[1]) if flat else formats.XML
     if POSTMARK.match(text) and known != formats.EMAIL:
         return formats.MBOX
-    if known in ("", formats.TEXT, formats.RTF) or known in _IN_OLE:  # .dot, .pot, .xls, .doc name texts as well
+    if known == formats.SIGNED and _CMS_TEXT.match(text):
+        return known
+    if (
+        known in ("", formats.TEXT, formats.RTF, formats.SIGNED) or known in _IN_OLE
+    ):  # .dot, .pot, .xls, .doc name texts as well
         return _sniff_plain(text, whole)
     return known  # text under the name of a binary type: its parser says that it is none
 
 
 def _sniff_plain(text: bytes, whole: bool) -> str:
     """Plain text, unless its content is clearly a message or JSON."""
-    if _is_mail(text):
+    if _is_mail(text) or _SIGNED_MAIL.match(text):
         return formats.EMAIL
     if whole and text.lstrip()[:1] in (b"{", b"["):
         try:

@@ -14,7 +14,7 @@ import xlrd.compdoc
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, office, ole, tables
+from datadistiller.parsing import Header, Item, formats, office, ole, passwords, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _WHAT = "Excel workbook"
@@ -27,7 +27,7 @@ def _reading() -> Iterator[None]:
         yield
     except (xlrd.XLRDError, xlrd.compdoc.CompDocError) as error:
         if "encrypted" in str(error).lower():
-            raise errors.EncryptedDocument(f"The {_WHAT} is protected by a password.") from error
+            raise passwords.locked(_WHAT) from error
         raise errors.DamagedDocument(f"The {_WHAT} is damaged or cut off.") from error
     except (ValueError, LookupError, TypeError, AssertionError, AttributeError, OverflowError, struct.error) as error:
         raise errors.DamagedDocument(f"The {_WHAT} is damaged or cut off.") from error
@@ -36,8 +36,8 @@ def _reading() -> Iterator[None]:
 class _Workbook:
     """An open workbook."""
 
-    def __init__(self, path: Path) -> None:
-        container = ole.Container(path, _WHAT)
+    def __init__(self, path: Path, password: str | None) -> None:
+        container = ole.Container(path, _WHAT, password)
         try:
             self.title = container.title()
             data = container.read("Workbook") or container.read("Book")
@@ -98,7 +98,20 @@ class _Workbook:
         return f"{cell.value:.15g}"
 
 
-class XlsParser:
+def _opened(path: Path, password: str | None) -> _Workbook:
+    """The workbook; one that only forbids changes opens by itself."""
+    try:
+        return _Workbook(path, password)
+    except errors.EncryptedDocument as error:
+        if password is not None:
+            raise
+        try:
+            return _Workbook(path, passwords.OFFICE_DEFAULT)
+        except errors.EncryptedDocument:
+            raise error from None
+
+
+class XlsParser(passwords.Locked):
     """Reads Excel workbooks of the time before xlsx: values as they were last calculated, no formulas."""
 
     name = "xls"
@@ -107,7 +120,7 @@ class XlsParser:
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
-        book = _Workbook(path)
+        book = _opened(path, self._password)
         yield Header(self.name, formats.XLS, book.title, len(book.names))
         for number in range(first_page, len(book.names) + 1):
             yield book.page(number)

@@ -12,6 +12,7 @@ from datadistiller.model import BlockKind, Page
 from datadistiller.parsing import Header, Item, formats, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 
 _WHAT = "Excel workbook"
 _MAX_COLUMNS = 16_384
@@ -169,7 +170,7 @@ def _add_comments(archive: Archive, part: str, page: PageBuilder) -> None:
             page.add(BlockKind.PARAGRAPH, f"Comment on {attribute(comment, 'ref') or ''}: {text}" if text else "")
 
 
-class XlsxParser:
+class XlsxParser(Locked):
     """Reads Excel workbooks (xlsx, xlsm): values as they were last calculated, no formulas."""
 
     name = "xlsx"
@@ -178,7 +179,7 @@ class XlsxParser:
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
-        archive = Archive(path, _WHAT)
+        archive = Archive(path, _WHAT, self._password)
         try:
             book = _Workbook(archive, office.main_part(archive, "xl/workbook.xml", _WHAT))
             yield Header(self.name, formats.XLSX, office.title(archive), len(book.sheets))
