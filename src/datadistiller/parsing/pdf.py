@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pypdfium2
-import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import Page
 from datadistiller.parsing import Header, Item, formats, pages, pdf_files, pdf_lines, pdf_notes, pdf_outline, pdf_rules
 from datadistiller.parsing.pdf_blocks import Layout
 from datadistiller.parsing.pdf_margins import Margins
+from datadistiller.parsing.pdf_opening import mended_warning, open_pdf
 from datadistiller.parsing.pdf_page import Sheet, compose
 from datadistiller.parsing.scan import Scans
 
@@ -22,25 +22,6 @@ _NO_TITLE = re.compile(
     r"(untitled.*|microsoft (word|powerpoint|excel).*|.*\.(docx?|pdf|indd|xlsx?|pptx?|tex|rtf|qxd|p65)|[\d\s._-]*)$",
     re.I,
 )
-
-_LOCKED_HINT = "Start it again with retry and its password, or upload it again with the field password."
-
-
-def open_pdf(path: Path, password: str | None = None) -> Any:
-    """The document. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
-    try:
-        return pypdfium2.PdfDocument(path, password=password)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD and password is not None:
-            raise errors.EncryptedDocument(
-                "The PDF is protected, and the password that was given does not open it.",
-                hint="Start it again with retry and the right password, or upload it again with that.",
-            ) from None
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise errors.EncryptedDocument("The PDF is protected by a password.", hint=_LOCKED_HINT) from None
-        if error.err_code == pdfium.FPDF_ERR_SECURITY:
-            raise errors.EncryptedDocument("The PDF is protected in a way that is not known here.") from None
-        raise errors.DamagedDocument("The file is damaged, or it is not a PDF.") from None
 
 
 def _title(document: Any) -> str:
@@ -63,13 +44,15 @@ class PdfParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """The embedded files, then one page at a time. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
-        document = open_pdf(path, self._password)
+        document, mended = open_pdf(path, self._password)
         try:
             form = _form(document)
             count = len(document)
             if not count:
                 raise errors.DamagedDocument("The PDF has no pages.")
             yield Header(self.name, formats.PDF, _title(document), count)
+            if mended:
+                yield mended_warning()
             if first_page == 1:
                 yield from pdf_files.embedded(document)
             reader = _Pages(document, form)
