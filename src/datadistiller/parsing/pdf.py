@@ -11,7 +11,18 @@ import pypdfium2
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, Item, formats, pages, pdf_files, pdf_lines, pdf_notes, pdf_outline, pdf_rules
+from datadistiller.parsing import (
+    Header,
+    Item,
+    formats,
+    pages,
+    pdf_files,
+    pdf_lines,
+    pdf_notes,
+    pdf_outline,
+    pdf_rules,
+    pdf_words,
+)
 from datadistiller.parsing.pdf_blocks import Layout
 from datadistiller.parsing.pdf_margins import Margins
 from datadistiller.parsing.pdf_opening import mended_warning, open_pdf
@@ -91,7 +102,7 @@ class _Pages:
             page.close()
 
     def _sheet(self, page: Any, number: int, label: str) -> Sheet:
-        frame = pdf_lines.frame_of(page)
+        frame = pdf_words.frame_of(page)
         textpage = page.get_textpage()
         try:
             pieces = pdf_lines.pieces(textpage, frame)
