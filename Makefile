@@ -5,7 +5,7 @@ PORT ?= 8000
 DATA_DIR ?= .data
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE := $(wildcard src/datadistiller/embedding/native/build.py src/datadistiller/embedding/native/source/*)
+NATIVE := $(wildcard $(foreach part,embedding parsing,src/datadistiller/$(part)/native/build.py src/datadistiller/$(part)/native/source/*))
 UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
 .PHONY: up test lint bench bench-cluster bench-engine bench-parsing compose lock clean help services services-stop services-status services-logs

@@ -2,8 +2,9 @@
 
 Speed is counted in CPU time of one process, on the 1,037 pages of DATADISTILLER_DATA/filings, file by file in turn:
 the bare text of pypdfium2, the words with their places, and the whole parser. Memory is the peak of a process that
-reads 600 pages. Tables are those of ``benchmarks.pdf_tables``. Other libraries run in ``PYTHON``, an interpreter that
-has some of them; those it lacks are named. The result is written to ``docs/guide/parsing.md``.
+reads 600 pages. Text recognition is off, as the other libraries have none. Tables are those of
+``benchmarks.pdf_tables``. Other libraries run in ``PYTHON``, an interpreter that has some of them; those it lacks are
+named. The result is written to ``docs/guide/parsing.md``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import pypdfium2
 
@@ -24,7 +26,7 @@ from benchmarks import pdf_rivals, pdf_tables, run
 from benchmarks.harness import DATA
 from benchmarks.parsing import bare
 from benchmarks.rows import Row
-from datadistiller.parsing import formats, pdf_lines, pdf_rules
+from datadistiller.parsing import formats, pdf_lines, pdf_rules, pdf_words
 from datadistiller.parsing.pdf import PdfParser
 from datadistiller.parsing.pdf_page import Sheet, parts
 from datadistiller.parsing.pdf_tables import Table
@@ -41,7 +43,7 @@ def placed(paths: list[Path]) -> int:
         with pypdfium2.PdfDocument(path) as document:
             for page in document:
                 textpage = page.get_textpage()
-                pdf_lines.pieces(textpage, pdf_lines.frame_of(page))
+                pdf_lines.pieces(textpage, pdf_words.frame_of(page))
                 textpage.close()
                 page.close()
                 pages += 1
@@ -71,14 +73,16 @@ def joined(path: Path) -> None:
     with pypdfium2.PdfDocument.new() as target:
         for source in sorted((DATA / "filings").glob("*.pdf")):
             with pypdfium2.PdfDocument(source) as document:
-                target.import_pages(document, range(min(len(document), PAGES - len(target))))
+                if wanted := min(len(document), PAGES - len(target)):  # none would mean all
+                    target.import_pages(document, range(wanted))
         target.save(path)
 
 
 def peak(paths: list[Path]) -> int:
     """The peak memory of a fresh process that parses files, bytes."""
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom datadistiller.parsing.pdf import PdfParser\n"
+        "import resource, sys\nsys.modules['rapidocr'] = None\n"
+        "from pathlib import Path\nfrom datadistiller.parsing.pdf import PdfParser\n"
         "for path in sys.argv[1:]:\n for _ in PdfParser().parse(Path(path), ''):\n  pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     )
@@ -90,7 +94,7 @@ def grids(path: Path) -> Iterator[pdf_tables.Grid]:
     """The tables that the product finds in a file."""
     with pypdfium2.PdfDocument(path) as document:
         for page in document:
-            frame, textpage = pdf_lines.frame_of(page), page.get_textpage()
+            frame, textpage = pdf_words.frame_of(page), page.get_textpage()
             sheet = Sheet(frame, pdf_lines.pieces(textpage, frame), *pdf_rules.read(page, frame))
             for part in parts(sheet):
                 if isinstance(part, Table):
@@ -163,6 +167,7 @@ def rows() -> list[Row]:
 
 def main(python: str) -> None:
     """Measures and writes the page."""
+    sys.modules["rapidocr"] = cast(ModuleType, None)  # as if it were not installed
     lines = [
         "| library | version | licence | cells F1 | neighbours F1 | pages/s | peak memory |",
         "|---|---|---|---|---|---|---|",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datadistiller import errors
-from datadistiller.parsing import formats, limits
+from datadistiller.parsing import formats, limits, registry
 from datadistiller.pipeline import PIPELINE, topics
 from datadistiller.runtime import telemetry
 from datadistiller.settings import Settings
@@ -82,10 +82,12 @@ def readable() -> Iterator[str]:
 
 def extracted() -> Iterator[str]:
     """What is read of each format."""
-    yield "| format | what is extracted | what is not | comes in |"
-    yield "|---|---|---|---|"
+    yield "| format | what is extracted | what is not | comes in | if that fails |"
+    yield "|---|---|---|---|---|"
     for form in formats.FORMATS:
-        yield f"| {form.name} | {form.read} | {form.left_out or 'nothing'} | {form.inside or 'itself'} |"
+        others = range(1, registry.readers(form.media_type))
+        names = ", ".join(registry.parser_of(form.media_type, number).name for number in others)
+        yield f"| {form.name} | {form.read} | {form.left_out or 'nothing'} | {form.inside or 'itself'} | {names} |"
 
 
 def parser_limits() -> Iterator[str]:

@@ -20,7 +20,7 @@ from datadistiller import errors
 from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.model import Line, Page, ParsedDocument
-from datadistiller.parsing import formats, pdf_lines
+from datadistiller.parsing import formats, pdf_lines, pdf_words
 from datadistiller.runtime.sandbox import Limits, Sandbox
 
 DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data"))
@@ -101,7 +101,7 @@ def notes(page: pypdfium2.PdfPage, frame: pdf_lines.Frame) -> Iterator[tuple[flo
 def differing(document: pypdfium2.PdfDocument, page: Page) -> Iterator[tuple[int, int, int]]:
     """For some lines: letters that are not in the rectangle, letters that are amid it and not in the line, letters."""
     shown = document[page.number - 1]
-    frame = pdf_lines.frame_of(shown)
+    frame = pdf_words.frame_of(shown)
     textpage = shown.get_textpage()
     noted = list(notes(shown, frame))  # what is written on the page is no text of it
     for line in page.lines[:: 1 + len(page.lines) // LINES]:

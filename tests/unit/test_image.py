@@ -93,7 +93,7 @@ def test_a_wheel_with_the_native_engine_is_for_one_platform_and_any_python(wheel
 
 
 def test_without_a_compiler_the_wheel_is_pure_python(context: Path, tmp_path: Path) -> None:
-    made = make_wheel(context, tmp_path, PATH=str(tmp_path), CXX="")
+    made = make_wheel(context, tmp_path, PATH=str(tmp_path), CXX="", CC="")
     assert made.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(made).namelist() if name.endswith(".so")]
 

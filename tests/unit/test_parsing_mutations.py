@@ -18,6 +18,7 @@ from tests.fixtures import files
 
 #: Recognising pictures takes seconds each; they are altered in the contract of the parsers.
 TYPES = [media_type for media_type in formats.BY_MEDIA_TYPE if not media_type.startswith("image/")]
+READERS = [(media_type, reader) for media_type in TYPES for reader in range(registry.readers(media_type))]
 MOST_PAGES, MOST_CHARS = 20, 2_000
 #: The same examples every time, and no database of earlier ones.
 FIXED = settings(
@@ -49,11 +50,12 @@ def changed(data: bytes, changes: list[tuple[float, str, int]]) -> bytes:
     return data
 
 
-def answers(path: Path, media_type: str) -> Iterator[dict[str, Any]]:
+def answers(path: Path, media_type: str, reader: int) -> Iterator[dict[str, Any]]:
     """What the process says about a file."""
     request = {
-        "path": str(path), "media_type": media_type, "first_page": 1, "max_pages": MOST_PAGES,
-        "max_text_chars": MOST_CHARS, "password": None,
+        "path": str(path), "media_type": media_type, "reader": reader, "first_page": 1, "last_page": None,
+        "max_pages": MOST_PAGES, "max_text_chars": MOST_CHARS, "password": None, "max_attachments": None,
+        "max_attachment_bytes": 0,
     }  # fmt: skip
     said = io.BytesIO()
     child._answer(request, said, registry.parser_of)
@@ -62,8 +64,8 @@ def answers(path: Path, media_type: str) -> Iterator[dict[str, Any]]:
         yield answer
 
 
-@pytest.mark.parametrize("media_type", TYPES)
-def test_altered_files_are_read_or_refused(media_type: str) -> None:
+@pytest.mark.parametrize(("media_type", "reader"), READERS)
+def test_altered_files_are_read_or_refused(media_type: str, reader: int) -> None:
     """One end, the last answer; before it a header and pages that are sound and within the limits."""
     with tempfile.TemporaryDirectory() as name:
         whole = files.sample(Path(name), media_type).read_bytes()
@@ -73,7 +75,7 @@ def test_altered_files_are_read_or_refused(media_type: str) -> None:
         @given(CHANGES)
         def check(changes: list[tuple[float, str, int]]) -> None:
             path.write_bytes(changed(whole, changes))
-            *before, last = answers(path, media_type)
+            *before, last = answers(path, media_type, reader)
             assert last["kind"] in ("end", "error")
             if last["kind"] == "error":
                 assert protocol.to_error(last).code == last["code"] and last["message"]
@@ -85,6 +87,9 @@ def test_altered_files_are_read_or_refused(media_type: str) -> None:
                 protocol.to_header(before[0] if before[0]["kind"] == "header" else {})
 
         check()
+        assert [answer["kind"] for answer in answers(files.sample(Path(name), media_type), media_type, reader)][
+            -1
+        ] == "end"
 
 
 @pytest.mark.parametrize("media_type", formats.BY_MEDIA_TYPE)

@@ -52,6 +52,7 @@ class Parser(Protocol):
     or anything else, which counts as damage) ends the document. A parser without pages ignores ``first_page``.
     A ``Problem`` between them is a warning: something was guessed or left out. It holds none of the document's text.
     An ``Attachment`` stands before the page that it belongs to: if the process dies there, both are read again.
+    A parser that takes the place of one that failed may be asked for one page in the middle; it gives no attachments.
     """
 
     name: str

@@ -48,10 +48,11 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
 
 
 def _parse(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
-    parser, password = registry(request["media_type"]), request["password"]
+    parser, password = registry(request["media_type"], request["reader"]), request["password"]
     if password is not None and isinstance(parser, Unlocking):
         parser = parser.unlocked_by(password)
     items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
+    items = _up_to(request["last_page"], items)
     attachments = Sender(request, answers, _translate)
     for item in _limited(items, request["max_pages"], request["max_text_chars"]):
         if isinstance(item, Attachment):
@@ -97,6 +98,14 @@ def _limited(items: Iterator[Item], max_pages: int, max_chars: int) -> Iterator[
                 f"The document has more than {max_chars:,} characters of text (DATADISTILLER_MAX_TEXT_CHARS)."
             )
         yield item
+
+
+def _up_to(last_page: int | None, items: Iterator[Item]) -> Iterator[Item]:
+    """What comes up to a page, with it; all, if none is the last."""
+    for item in items:
+        yield item
+        if isinstance(item, Page) and item.number == last_page:
+            return
 
 
 def _translate(error: Exception) -> errors.DataDistillerError:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pypdfium2
-import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import Page
@@ -23,9 +22,11 @@ from datadistiller.parsing import (
     pdf_notes,
     pdf_outline,
     pdf_rules,
+    pdf_words,
 )
 from datadistiller.parsing.pdf_blocks import Layout
 from datadistiller.parsing.pdf_margins import Margins
+from datadistiller.parsing.pdf_opening import mended_warning, open_pdf
 from datadistiller.parsing.pdf_page import Sheet, compose
 from datadistiller.parsing.scan import Scans
 
@@ -33,20 +34,6 @@ _NO_TITLE = re.compile(
     r"(untitled.*|microsoft (word|powerpoint|excel).*|.*\.(docx?|pdf|indd|xlsx?|pptx?|tex|rtf|qxd|p65)|[\d\s._-]*)$",
     re.I,
 )
-
-
-def open_pdf(path: Path, password: str | None = None) -> Any:
-    """The document. Raises ``errors.EncryptedDocument`` and ``errors.DamagedDocument``."""
-    try:
-        return pypdfium2.PdfDocument(path, password=password)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD and password is not None:
-            raise passwords.refused("PDF") from None
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise passwords.locked("PDF") from None
-        if error.err_code == pdfium.FPDF_ERR_SECURITY:
-            raise passwords.unknown("PDF") from None
-        raise errors.DamagedDocument("The file is damaged, or it is not a PDF.") from None
 
 
 def _title(document: Any) -> str:
@@ -62,13 +49,15 @@ class PdfParser(passwords.Locked):
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """The embedded files, then one page at a time. Raises ``errors.EncryptedDocument``, ``DamagedDocument``."""
-        document = open_pdf(path, self._password)
+        document, mended = open_pdf(path, self._password)
         try:
             form = _form(document)
             count = len(document)
             if not count:
                 raise errors.DamagedDocument("The PDF has no pages.")
             yield Header(self.name, formats.PDF, _title(document), count)
+            if mended:
+                yield mended_warning()
             if first_page == 1:
                 yield from pdf_files.embedded(document)
             reader = _Pages(document, form)
@@ -107,7 +96,7 @@ class _Pages:
             page.close()
 
     def _sheet(self, page: Any, number: int, label: str) -> Sheet:
-        frame = pdf_lines.frame_of(page)
+        frame = pdf_words.frame_of(page)
         textpage = page.get_textpage()
         try:
             pieces = pdf_lines.pieces(textpage, frame)

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from datadistiller.model import BlockKind
 from datadistiller.parsing import pdf_outline
-from datadistiller.parsing.pdf_lines import BROKEN, Piece, merged
+from datadistiller.parsing.pdf_lines import Piece, merged
 from datadistiller.parsing.pdf_outline import Titles
+from datadistiller.parsing.pdf_words import BROKEN
 from datadistiller.parsing.pdf_writer import PageWriter, Part
 
 #: Lines that are headings if they are bold, whatever their size.

@@ -9,12 +9,12 @@ import pypdfium2
 
 from datadistiller import errors
 from datadistiller.parsing.drawing import Raster, fitting
-from datadistiller.parsing.pdf import open_pdf
+from datadistiller.parsing.pdf_opening import open_pdf
 
 
 def draw(path: Path, media_type: str, page: int, width: int, most_pixels: int) -> Raster:
     """The page on white, turned as it is shown."""
-    document = open_pdf(path)
+    document, _ = open_pdf(path)
     try:
         if document.get_formtype():
             document.init_forms()

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from datadistiller.parsing.pdf_lines import Frame, Piece
+from datadistiller.parsing.pdf_lines import Piece
 from datadistiller.parsing.pdf_order import rows
+from datadistiller.parsing.pdf_words import Frame
 
 #: The share of a page above and below that is margin; pages looked back at, for left and right ones may differ.
 _MARGIN, _PAGES = 0.085, 4

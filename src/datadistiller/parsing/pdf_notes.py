@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pypdfium2.raw as pdfium
 
-from datadistiller.parsing.pdf_lines import Box, Frame
+from datadistiller.parsing.pdf_words import Box, Frame
 
 #: Annotations of a page that are looked at, and characters of one text.
 _MAX_NOTES, _MAX_CHARS, _MAX_BYTES = 1_000, 10_000, 1 << 20

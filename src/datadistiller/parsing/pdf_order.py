@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from datadistiller.parsing.pdf_lines import Box, Piece, union
+from datadistiller.parsing.pdf_lines import Piece, union
+from datadistiller.parsing.pdf_words import Box
 
 #: Characters of a piece that make it running text and not a cell or a label.
 _PROSE_CHARS = 20

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from datadistiller.model import BlockKind
 from datadistiller.parsing import pdf_order, pdf_rules, pdf_tables
 from datadistiller.parsing.pdf_blocks import Layout
-from datadistiller.parsing.pdf_lines import Box, Frame, Piece
+from datadistiller.parsing.pdf_lines import Piece
 from datadistiller.parsing.pdf_notes import Note
 from datadistiller.parsing.pdf_outline import Titles
 from datadistiller.parsing.pdf_rules import Rule
 from datadistiller.parsing.pdf_tables import Cell, Row, Table
+from datadistiller.parsing.pdf_words import Box, Frame
 from datadistiller.parsing.pdf_writer import PageWriter, Part
 
 #: Rows after which the names of the columns are said again: fewer than a passage holds.

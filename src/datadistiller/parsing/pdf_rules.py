@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pypdfium2.raw as pdfium
 
-from datadistiller.parsing.pdf_lines import Box, Frame
+from datadistiller.parsing.pdf_words import Box, Frame
 
 #: Points: a line is no thicker; places this near are one; a line is no shorter.
 _THICK, _NEAR, _SHORT = 3.0, 3.0, 4.0

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from datadistiller.parsing.pdf_lines import Box, Piece, merged, union
+from datadistiller.parsing.pdf_lines import Piece, merged, union
 from datadistiller.parsing.pdf_order import rows
 from datadistiller.parsing.pdf_rules import Grid
+from datadistiller.parsing.pdf_words import Box
 
 Row = Sequence[Piece]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from datadistiller.model import Block, BlockKind, Line, Page
 from datadistiller.parsing import pages
-from datadistiller.parsing.pdf_lines import Box
+from datadistiller.parsing.pdf_words import Box
 
 #: What looks like two letters and is one character, as in many fonts: safe to spell out, unlike all of NFKC.
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}

@@ -2,8 +2,9 @@
 
 Never pickle: the child reads hostile files, and what it sends is checked before it is believed.
 
-    requests  {path, media_type, first_page, max_pages, max_text_chars, cpu_seconds, password or null,
-               max_attachments (null: none are wanted), max_attachment_bytes}
+    requests  {path, media_type, reader, first_page, last_page (null: to the end), max_pages, max_text_chars,
+               cpu_seconds, password or null, max_attachments (null: none are wanted), max_attachment_bytes}
+                                                              reader: which of those for the type, see ``registry``
               {kind: draw, path, media_type, page, width, max_pixels, marks: [[left, top, right, bottom], ...],
                cpu_seconds}                                               marks: in parts of the page, see ``drawing``
     answers   {kind: ready, memory_bytes, confined_by}           confined_by: see ``confine.confine``
