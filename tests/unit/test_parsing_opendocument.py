@@ -87,7 +87,7 @@ def test_running_headers_stand_at_the_end_once(tmp_path: Path) -> None:
 def test_sheets(tmp_path: Path) -> None:
     _, pages = parse(opendocument.ods(tmp_path / "a.ods"), formats.ODS)
     assert [(page.label, page.text) for page in pages] == [
-        ("Ponds", "Of Ducks\n\nKind | Place\nKind: Teal; Place: swim in ponds.\n\nComment: seen"),
+        ("Ponds", "Of Ducks\n\nKind | Place\nKind: Teal; Place: swim in ponds.\n\nComment on D4: seen"),
         ("Lakes", "7"),
     ]
 
