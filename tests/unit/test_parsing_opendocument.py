@@ -103,7 +103,7 @@ def test_repetition_costs_nothing(tmp_path: Path) -> None:
 
 def test_slides(tmp_path: Path) -> None:
     _, pages = parse(opendocument.odp(tmp_path / "a.odp"), formats.ODP)
-    assert [page.text for page in pages] == ["Of Ducks\n\nDucks swim in ponds.", "Geese graze.\n\nSpeak slowly."]
+    assert [page.text for page in pages] == ["Of Ducks\n\nDucks swim in ponds.", "Geese graze.\n\nNotes: Speak slowly."]
 
 
 @pytest.mark.parametrize("media_type", ALL)
