@@ -46,10 +46,29 @@ def alone(markup: str) -> str:
     return trafilatura.extract(markup, fast=True, include_comments=False) or ""
 
 
+def headline(markup: str) -> str:
+    """The headline that the parser keeps, empty if it keeps none."""
+    page = html.convert_article(markup)[1]
+    return next((page.text[block.start : block.end] for block in page.blocks if block.level == 1), "")
+
+
+def without_headline(read: Callable[[str], str]) -> Callable[[str], str]:
+    """The same text without the lines that are the headline, which the annotation leaves out."""
+
+    def reader(markup: str) -> str:
+        first = headline(markup)
+        return "\n".join(line for line in read(markup).split("\n") if line.strip() != first)
+
+    return reader
+
+
+TRAFILATURA = f"trafilatura {version('trafilatura')}, fast, alone"
 READERS: dict[str, Callable[[str], str]] = {
     "whole page": whole,
     "DataDistiller": ours,
-    f"trafilatura {version('trafilatura')}, fast, alone": alone,
+    TRAFILATURA: alone,
+    "DataDistiller, without headline": without_headline(ours),
+    f"{TRAFILATURA}, without headline": without_headline(alone),
 }
 
 

@@ -63,9 +63,8 @@ def document(job_id: UUID, chunks: int) -> messages.Ingested:
         pages.append(model.Page(number=page + 1, text="\n".join(mine)))
         start = 0
         for n, text in enumerate(mine, 10 * page):
-            place = {"page": page + 1, "start": start, "end": start + len(text)}
             chunk_id = model.make_chunk_id(job_id, n, text)
-            made.append(model.Chunk(chunk_id=chunk_id, ordinal=n, text=text, context="A title", tokens=180, **place))
+            made.append(model.Chunk(chunk_id, n, page + 1, start, start + len(text), text, "A title", 180))
             start += len(text) + 1
     return messages.Ingested(model.ParsedDocument(pages, "A title", "benchmark", "text/plain"), made)
 

@@ -15,6 +15,8 @@ from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from datadistiller.cells import Cells
+
 #: Changed when the same parsed text would give other chunks; part of every chunk id.
 CHUNKING_VERSION = 2
 
@@ -277,7 +279,8 @@ class Page:
 
     ``label`` is what a person calls it ("Sheet1", "iv"), empty where the number says it all. ``text``
     holds no NUL and no lone surrogate. ``problem`` is set, and ``text`` empty, if the page failed.
-    ``lines`` are in the order of the text and do not overlap in it; without geometry there are none, and no ``size``.
+    ``lines`` and ``cells`` are in the order of the text and do not overlap in it; without geometry there are no lines,
+    and no ``size``; what is no sheet has no cells.
     """
 
     number: int
@@ -288,6 +291,7 @@ class Page:
     size: tuple[float, float] | None = None  # width and height as shown, in the unit of the lines
     lines: Sequence[Line] = ()
     recognised: bool = False  # the text was read from a picture
+    cells: Sequence[Cells] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +303,7 @@ class ChunkPlace:
     start: int
     end: int
     status: ChunkStatus
+    cells: Sequence[Cells] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +330,7 @@ class Chunk:
     text: str
     context: str
     tokens: int  # of context and text together, special tokens included
+    cells: Sequence[Cells] = ()
 
     @property
     def indexed_text(self) -> str:
@@ -363,6 +369,7 @@ class Passage:
     recognised: bool = False  # the text was read from a picture
     page_size: tuple[float, float] | None = None  # width and height, if it is known where the text stands
     lines: Sequence[Line] = ()  # those of the page in which the passage stands
+    cells: Sequence[Cells] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,3 +208,39 @@ async def test_every_chunk_of_every_format_says_what_its_page_says(
     for citation in (await ask(client, "Where do ducks swim?"))["citations"]:
         page = (await client.get(citation["page_url"])).json()
         assert page["text"][citation["start"] : citation["end"]] == citation["text"]
+
+
+async def test_an_answer_about_a_cell_names_it(
+    client: httpx.AsyncClient, parts: Any, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ports = ["Hamburg", "Bremen", "Stralsund", "Wismar", "Rostock", "Emden", "Kiel", "Husum"]
+    rows = [["Port", "Wheat in tons", "Coal in tons"]]
+    rows += [[port, str(n * 37 + 1000), str(n * 91 + 2000)] for n, port in enumerate(ports * 12)]
+    where = next(n for n, row in enumerate(rows, 1) if row[0] == "Wismar") + 8 * 5
+    rows[where - 1] = ["Travemünde", "4711", "815"]
+    table = tmp_path / "trade.csv"
+    table.write_text("\n".join(",".join(row) for row in rows), encoding="utf-8")
+    job_id = await take_in(client, parts, sandbox, table)
+    await finished(client, job_id)
+    answer = await ask(client, "How much wheat in tons did Travemünde have?")
+    (sentence,) = [s for s in answer["sentences"] if "4711" in s["text"]]
+    assert sentence["cells"] == f"A{where}:C{where}"
+    citation = answer["citations"][sentence["citation"] - 1]
+    first, last = (int(cell[1:]) for cell in citation["cells"].split(":"))
+    assert first <= where <= last < len(rows), "not the whole table"
+    assert citation["place"] == f"cells {citation['cells']}"
+    assert [citation["text"].split("\n")[n - first].split("; ")[0] for n in (first, where, last)] == [
+        f"Port: {rows[n - 1][0]}" if n > 1 else "Port | Wheat in tons | Coal in tons" for n in (first, where, last)
+    ]
+
+    page = (await client.get(citation["page_url"])).json()
+    assert page["place"] == ""
+    said = [page["text"][one["start"] : one["end"]].count("\n") for one in page["cells"]]
+    ranges = [[int(cell[1:]) for cell in one["range"].split(":")] for one in page["cells"]]
+    assert [last - first for first, last in ranges] == said, "each row is a line"
+    assert sorted(n for first, last in ranges for n in range(first, last + 1)) == list(range(1, len(rows) + 1))
+
+    book = await take_in(client, parts, sandbox, files.sample(tmp_path, formats.XLSX))
+    await finished(client, book)
+    (weight,) = [c for c in (await ask(client, "Of what weight was the teal?"))["citations"] if "Weight" in c["text"]]
+    assert weight["place"] == "sheet Ponds, A1:C5"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadistiller.cells import Cells
 from datadistiller.model import Passage
 from datadistiller.query import citations, selection
 
@@ -145,3 +147,11 @@ def test_choices_are_ranges_of_their_passages(question: str, pieces: list[str], 
         of = passages[sentence.citation - 1]
         assert sentence.text.strip() == sentence.text != ""
         assert of.text[sentence.start - of.start : sentence.end - of.start] == sentence.text
+
+
+def test_a_row_of_a_sheet_is_a_sentence() -> None:
+    rows = ["Port: Husum; Tons: none at all", "Port: Kermorvan; Tons: some", "Port: Emden; Tons: hardly any"]
+    page = "\n".join(rows)
+    sheet = replace(passage(page), cells=(Cells(0, len(page), 2, 4, 1, 2),))
+    best = selection.select("How many tons did the port of Kermorvan have?", [sheet]).choices[0]
+    assert page[best.start : best.end] == rows[1]

@@ -85,8 +85,13 @@ class TestOffice:
         _, pages = parse(files.pptx(tmp_path / "a.pptx"), formats.PPTX)
         assert [page.text for page in pages] == [
             "Of Ducks\n\nDucks swim in ponds.",
-            "Of Geese\n\nGeese graze.\n\nSpeak slowly.",
+            "Of Geese\n\nGeese graze.\n\nNotes: Speak slowly.",
         ]
+        assert [(page.number, page.label) for page in pages] == [(1, ""), (2, "")]
+
+    def test_slides_are_called_by_the_number_on_them(self, tmp_path: Path) -> None:
+        _, pages = parse(files.pptx(tmp_path / "a.pptx", first=0), formats.PPTX)
+        assert [(page.number, page.label) for page in pages] == [(1, "0"), (2, "1")]
 
     def test_a_missing_slide_costs_that_slide(self, tmp_path: Path) -> None:
         path = files.pptx(tmp_path / "a.pptx")

@@ -84,6 +84,47 @@ def test_what_is_no_article_is_whole(tmp_path: Path, markup: str) -> None:
     assert parsed(tmp_path, markup) == (whole(markup), [])
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        "<h3>Deals</h3>" + POSTS.replace("</div>", "...</div>"),
+        f"<h3>Related articles</h3>{POSTS}",
+        f"<h2>Você pode gostar...</h2>{POSTS}",
+        f"<h2>Das könnte Sie auch interessieren</h2><h4>Wale</h4>{POSTS}",
+    ],
+)
+def test_what_begins_other_pages_does_not_keep_a_page_whole(tmp_path: Path, around: str) -> None:
+    page, _ = parsed(tmp_path, ARTICLE.replace(COMMENT, f"</div><div>{around}"))
+    assert page == parsed(tmp_path, ARTICLE)[0]
+
+
+@pytest.mark.parametrize("heading", ["Related work", "Recommended dose", "Answers"])
+def test_other_headings_are_above_what_counts(tmp_path: Path, heading: str) -> None:
+    markup = ARTICLE.replace(COMMENT, f"<h3>{heading}</h3>{POSTS}")
+    assert parsed(tmp_path, markup) == (whole(markup), [])
+
+
+def test_a_list_of_beginnings_is_no_article(tmp_path: Path) -> None:
+    teasers = "".join(f'<h2><a href="/{n}">Part {n}</a></h2><p>{said[:-1]} […]</p>' for n, said in enumerate(STORY * 2))
+    markup = f"<ul>{MENU}</ul><main>{teasers}</main>"
+    assert parsed(tmp_path, markup) == (whole(markup), [])
+
+
+def test_captions_that_repeat_are_kept_once(tmp_path: Path) -> None:
+    caption = f"<p>{' '.join(STORY[0].split()[:9])} again, seen from the pier</p>"
+    markup = ARTICLE.replace("</p><p>", f"</p><figure><figcaption>{caption}</figcaption></figure><p>")
+    page, _ = parsed(tmp_path, markup)
+    assert whole(markup).text.count("from the pier") == 3
+    assert page.text.count("from the pier") == 1
+    assert all(said in page.text for said in STORY)
+
+
+def test_words_of_the_article_in_a_list_of_links_are_not_of_it(tmp_path: Path) -> None:
+    tags = "".join(f'<li><a href="/{tag}">{tag}</a>' for tag in ("ferry", "the keeper", "oil from whales", "bread"))
+    page, _ = parsed(tmp_path, ARTICLE.replace("</article>", f"</article><div><ul>{tags}</ul></div>"))
+    assert page == parsed(tmp_path, ARTICLE)[0]
+
+
 def test_a_page_that_is_too_large_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_ARTICLE_CHARS", len(ARTICLE) - 1)
     assert parsed(tmp_path, ARTICLE) == (whole(ARTICLE), [])

@@ -97,9 +97,14 @@ class TestPowerPoint:
         _, pages = parse(legacy.ppt(tmp_path / "a.ppt"), formats.PPT)
         assert [blocks_of(page) for page in pages] == [
             [("heading", 1, "Of Ducks"), ("paragraph", 0, "Ducks swim in ponds.")],
-            [("list", 0, "- Geese graze.\n- They honk."), ("paragraph", 0, "Speak slowly."),
+            [("list", 0, "- Geese graze.\n- They honk."), ("paragraph", 0, "Notes: Speak slowly."),
              ("paragraph", 0, "Comment: Well said")],
         ]  # fmt: skip
+        assert [page.label for page in pages] == ["", ""]
+
+    def test_slides_are_called_by_the_number_on_them(self, tmp_path: Path) -> None:
+        _, pages = parse(legacy.ppt(tmp_path / "a.ppt", first=7), formats.PPT)
+        assert [(page.number, page.label) for page in pages] == [(1, "7"), (2, "8")]
 
     def test_encrypted(self, tmp_path: Path) -> None:
         with pytest.raises(errors.EncryptedDocument):

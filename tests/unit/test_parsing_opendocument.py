@@ -87,7 +87,7 @@ def test_running_headers_stand_at_the_end_once(tmp_path: Path) -> None:
 def test_sheets(tmp_path: Path) -> None:
     _, pages = parse(opendocument.ods(tmp_path / "a.ods"), formats.ODS)
     assert [(page.label, page.text) for page in pages] == [
-        ("Ponds", "Of Ducks\n\nKind | Place\nKind: Teal; Place: swim in ponds.\n\nComment: seen"),
+        ("Ponds", "Of Ducks\n\nKind | Place\nKind: Teal; Place: swim in ponds.\n\nComment on D4: seen"),
         ("Lakes", "7"),
     ]
 
@@ -103,7 +103,7 @@ def test_repetition_costs_nothing(tmp_path: Path) -> None:
 
 def test_slides(tmp_path: Path) -> None:
     _, pages = parse(opendocument.odp(tmp_path / "a.odp"), formats.ODP)
-    assert [page.text for page in pages] == ["Of Ducks\n\nDucks swim in ponds.", "Geese graze.\n\nSpeak slowly."]
+    assert [page.text for page in pages] == ["Of Ducks\n\nDucks swim in ponds.", "Geese graze.\n\nNotes: Speak slowly."]
 
 
 @pytest.mark.parametrize("media_type", ALL)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datadistiller.cells import Cells
 from datadistiller.model import Block, BlockKind, Line, Page, Problem
 from datadistiller.parsing import protocol
 
@@ -19,6 +20,7 @@ PAGE = Page(
     size=(612.0, 792.5),
     lines=(Line(0, 11, 72.0, 72.1, 140.5, 84.0), Line(13, 23, 72.0, 96.0, 131.2, 108.0)),
     recognised=True,
+    cells=(Cells(0, 11, 1, 1, 1, 2), Cells(13, 23, 3, 3, 1, 16_384)),
 )
 
 
@@ -43,6 +45,12 @@ def test_a_warning_arrives_as_it_was_sent() -> None:
         {"lines": [5, 9, 0, 0, 1, 1, 3, 12, 0, 0, 1, 1]},
         {"lines": [0, 11, 0, 0, 1, math.inf]},
         {"lines": [0, 11, 0, 0, 1, "wide"]},
+        {"cells": [0, 11, 1, 1, 1]},
+        {"cells": [0, 99, 1, 1, 1, 1]},
+        {"cells": [0, 11, 0, 1, 1, 1]},
+        {"cells": [0, 11, 2, 1, 1, 1]},
+        {"cells": [0, 11, 1, 1, 1, 2**31]},
+        {"cells": [0, 11, 1, 1, "A", 1]},
         {"size": [612]},
         {"size": [612, math.nan]},
         {"blocks": [0, 0, 99, 1]},

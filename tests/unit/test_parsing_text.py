@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import decoding, formats, html, json, pages, registry, sniff, tables, text
+from datadistiller.parsing import decoding, formats, html, json, pages, registry, sheets, sniff, tables, text
 
 RUSSIAN = "Однажды, в студёную зимнюю пору, я из лесу вышел; был сильный мороз."
 JAPANESE = "これは日本語の文章です。東京都の人口は約千四百万人であり、増加している。"
@@ -175,7 +175,7 @@ def test_html_charset_is_declared_inside() -> None:
 def test_tables_carry_their_header() -> None:
     builder = pages.PageBuilder()
     rows = [["Ducks"], [], ["Kind", "Weight"], ["Teal", "300"], [], ["Pintail", "900"], [], ["1", "2"], ["3", "4", "5"]]
-    tables.add_rows(rows, builder)
+    sheets.add_rows(enumerate(rows, 1), builder)
     assert builder.build(1).text == (
         "Ducks\n\nKind | Weight\nKind: Teal; Weight: 300\n\nKind: Pintail; Weight: 900\n\n1 | 2\n3 | 4 | 5"
     )
@@ -183,7 +183,8 @@ def test_tables_carry_their_header() -> None:
 
 def test_long_tables_are_cut_into_blocks_that_keep_the_header() -> None:
     builder = pages.PageBuilder()
-    tables.add_rows([["Kind", "Pond"], *([f"duck {n}", "east"] for n in range(2500)), [], ["a", "1"]], builder)
+    rows = [["Kind", "Pond"], *([f"duck {n}", "east"] for n in range(2500)), [], ["a", "1"]]
+    sheets.add_rows(enumerate(rows, 1), builder)
     page = builder.build(1)
     lines = page.text.split("\n")
     assert len(page.blocks) == 4

@@ -19,6 +19,7 @@ QUESTION_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 #: A field of metadata in a filter, as the schema has it: operators stand below fields only.
 FIELD_PATTERN = r"^([^$][\s\S]*)?$"
 PLACE_HELP = "The place in words; empty for a text without pages and headings."
+CELLS_HELP = "The cells it says, as spreadsheet programs call them; empty if it is out of no sheet."
 RECTS_HELP = "What it covers on the page, line by line; empty if it is not known where the text stands."
 
 
@@ -55,11 +56,12 @@ class Citation(schemas.Body):
     version: int = Field(description="The version of the document that is cited.", ge=1)
     media_type: str = Field(examples=["application/pdf"])
     chunk_id: UUID
-    place: str = Field(description=PLACE_HELP, examples=["page 3", "sheet Costs", "section Results"])
+    place: str = Field(description=PLACE_HELP, examples=["page 3", "sheet Costs, B12:F14", "section Results"])
     page: int = Field(ge=1)
     page_label: str = Field(description="What a person calls the page, if not its number.")
     start: int = Field(ge=0)
     end: int = Field(ge=0)
+    cells: str = Field(description=CELLS_HELP, examples=["B12:F14", ""])
     rects: list[schemas.Rect] = Field(description=RECTS_HELP)
     page_width: float | None = Field(description=f"{schemas.UNIT} null if it is not known where the text stands.")
     page_height: float | None
@@ -80,13 +82,15 @@ class Citation(schemas.Body):
     def of(cls, number: int, passage: model.Passage) -> Citation:
         """The passage as it is shown."""
         width, height = passage.page_size or (None, None)
+        cells = places.cells_of_passage(passage)
         marked = (passage.start, passage.end) if passage.page_size else None
         return cls(
             **{name: getattr(passage, name) for name in cls.model_fields if name in PASSAGE_FIELDS},
             number=number,
             metadata=dict(passage.metadata),
             parent=schemas.Parent.of(passage.parent),
-            place=places.words(passage.media_type, passage.page, passage.page_label, passage.context),
+            place=places.words(passage.media_type, passage.page, passage.page_label, passage.context, cells),
+            cells=cells,
             rects=places.of_passage(passage),
             page_width=width,
             page_height=height,
@@ -97,7 +101,7 @@ class Citation(schemas.Body):
 
 #: What is shown as it is.
 PASSAGE_FIELDS = frozenset(Citation.model_fields) & frozenset(field.name for field in fields(model.Passage)) - {
-    "metadata", "parent",
+    "metadata", "parent", "cells",
 }  # fmt: skip
 
 
@@ -109,13 +113,15 @@ class Sentence(schemas.Body):
     page: int = Field(ge=1)
     start: int = Field(ge=0)
     end: int = Field(ge=0)
+    cells: str = Field(description=CELLS_HELP, examples=["B12:F12", ""])
     rects: list[schemas.Rect] = Field(description=RECTS_HELP)
 
     @classmethod
     def of(cls, sentence: model.Sentence, passages: Sequence[model.Passage]) -> Sentence:
         """The sentence as it is shown; the passages are those of its answer."""
-        shown = {name: getattr(sentence, name) for name in cls.model_fields if name != "rects"}
-        return cls(**shown, rects=places.of_sentence(sentence, passages))
+        shown = {name: getattr(sentence, name) for name in cls.model_fields if name not in ("cells", "rects")}
+        cells = places.cells_of_sentence(sentence, passages)
+        return cls(**shown, cells=cells, rects=places.of_sentence(sentence, passages))
 
 
 class QueryAnswer(schemas.Body):

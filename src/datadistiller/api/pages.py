@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from datadistiller import errors, model
+from datadistiller import cells, errors, model
 from datadistiller.api import links, problems, schemas
 from datadistiller.api.parts import JobId, Parts
 from datadistiller.parsing import drawing, formats
@@ -81,6 +81,7 @@ async def get_page(job_id: JobId, page: Number, parts: Parts) -> schemas.Page:
     job = await parts.jobs.get(job_id)
     found = await parts.pages.get(job_id, page)
     width, height = found.size or (None, None)
+    chunks = await parts.pages.chunks(job_id, page)
     return schemas.Page(
         job_id=job_id,
         page=found.number,
@@ -95,10 +96,12 @@ async def get_page(job_id: JobId, page: Number, parts: Parts) -> schemas.Page:
             schemas.PageLine(start=line.start, end=line.end, rect=(line.left, line.top, line.right, line.bottom))
             for line in found.lines
         ],
-        chunks=[
-            schemas.PageChunk.model_validate(chunk, from_attributes=True)
-            for chunk in await parts.pages.chunks(job_id, page)
+        cells=[
+            schemas.PageCells(start=one.start, end=one.end, range=cells.name([one]))
+            for chunk in chunks
+            for one in chunk.cells
         ],
+        chunks=[schemas.PageChunk.model_validate(chunk, from_attributes=True) for chunk in chunks],
         image_url=links.image(job_id, page, job.media_type),
     )
 

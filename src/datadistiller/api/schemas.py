@@ -195,6 +195,14 @@ class PageLine(Body):
     rect: Rect
 
 
+class PageCells(Body):
+    """Cells of a sheet that the characters `[start, end)` say. Of several rows each is a line of the text."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    range: str = Field(description="As spreadsheet programs call them.", examples=["A2:F1001"])
+
+
 class PageChunk(Body):
     """A chunk on a page: the characters `[start, end)`."""
 
@@ -218,6 +226,7 @@ class Page(Body):
     width: float | None = Field(description=f"{UNIT} null if it is not known where the text stands.")
     height: float | None
     lines: list[PageLine] = Field(description="In the order of the text.")
+    cells: list[PageCells] = Field(description="Of a sheet, in the order of the text.")
     chunks: list[PageChunk]
     image_url: str | None = Field(description="The picture of the page on this server; null if it has none.")
 

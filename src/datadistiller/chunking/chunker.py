@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
-from datadistiller import errors
+from datadistiller import cells, errors
 from datadistiller.chunking import Tokenizer, sentences
 from datadistiller.chunking.anchors import anchors
 from datadistiller.chunking.atoms import MAX_CHARS, Atom, Joint, Ruler, atoms, word_end
@@ -68,7 +68,8 @@ class Chunker:
             text = draft.page.text[draft.start : draft.end]
             chunk_id = make_chunk_id(job_id, len(chunks), text)
             place = (draft.page.number, draft.start, draft.end)
-            chunks.append(Chunk(chunk_id, len(chunks), *place, text, draft.context, tokens))
+            said = tuple(cells.within(draft.page.cells, draft.page.text, 0, draft.start, draft.end))
+            chunks.append(Chunk(chunk_id, len(chunks), *place, text, draft.context, tokens, said))
         return chunks
 
     def _drafts(self, page: Page, outline: Outline) -> Iterator[_Draft]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller.parsing import Header, Item, formats, tables
+from datadistiller.parsing import Header, Item, formats, sheets
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.text import read_text
 
@@ -44,9 +44,10 @@ class CsvParser:
         file = read_text(path)
         csv.field_size_limit(_FIELD_CHARS)
         delimiter = delimiter_of(file.text, "\t" if media_type == formats.TSV else ",")
-        rows = ([cell.strip() for cell in row] for row in csv.reader(io.StringIO(file.text), delimiter=delimiter))
+        records = csv.reader(io.StringIO(file.text), delimiter=delimiter)
+        rows = ((number, [cell.strip() for cell in record]) for number, record in enumerate(records, 1))
         page = PageBuilder()
-        tables.add_rows(rows, page)
+        sheets.add_rows(rows, page)
         yield Header(self.name, media_type, "", 1, file.encoding)
         yield from file.warnings
         yield page.build(1)

@@ -32,6 +32,23 @@ _SHARE, _TABLE_SHARE = 0.5, 0.8
 _PROSE_WORDS, _PROSE_SHARE = 12, 0.5
 #: A paragraph of this many words around the article has something to say.
 _SUBSTANCE_WORDS = 25
+#: A text that ends so begins another page.
+_BROKEN_OFF = re.compile(r"(?:\u2026|\.\.\.|\[(?:\u2026|\.\.\.)\])[\s\])]*$")
+#: A heading that begins so stands above other pages of the site, in the languages of most pages.
+_RELATED_WORDS = (
+    r"you (?:may|might) (?:also )?(?:like|be interested)",
+    r"(?:related|recommended)\W*$",
+    r"(?:related|recommended) (?:articles?|posts?|stories|content|links|news|topics|coverage|reading|for you)",
+    r"more (?:from|stories|like this)|read (?:more|next)|most (?:read|popular)",
+    r"das könnte (?:sie|dich|ihnen|dir) auch|mehr zum thema|(?:ähnliche|weitere) (?:artikel|beiträge|themen)",
+    r"vous aimerez|à lire aussi|articles (?:similaires|liés)|sur le même (?:sujet|thème)",
+    r"(?:también )?te puede (?:gustar|interesar)|(?:artículos|noticias) relacionad|más noticias",
+    r"você (?:pode|vai|também vai) (?:também )?gostar|(?:leia|veja) também|(?:artigos|notícias) relacionad",
+    r"potrebbe(?:ro)? (?:anche )?interessar|leggi anche|articoli correlati",
+    r"lees ook|gerelateerde (?:artikelen|berichten)",
+    r"читайте также|похожие (?:статьи|материалы)",
+)
+_RELATED = re.compile(rf"\W*(?:{'|'.join(_RELATED_WORDS)})", re.I)
 
 Words = tuple[str, ...]
 
@@ -102,12 +119,44 @@ def _words(text: str) -> Words:
     return tuple(_WORD.findall(text.casefold()))
 
 
+class _Found:
+    """The text that was found, as what may be compared with blocks."""
+
+    def __init__(self, text: str) -> None:
+        words = _words(text)
+        self._text = f" {' '.join(words)} "
+        self._words = set(words)
+        self._lines = {_words(line) for line in text.split("\n")}
+        self._runs = {words[i : i + _RUN] for i in range(len(words) - _RUN + 1)}
+        self._left: dict[Words, int] = {}  # of what was kept already, how often it may come again
+
+    def has(self, block: Block, text: str) -> bool:
+        """Whether it has a block. What repeats (captions, headlines) is kept as often as there, once at least."""
+        found = total = 0.0
+        for line in text.split("\n"):
+            words = _words(_MARKER.sub("", line, count=1) if block.kind == BlockKind.LIST else line)
+            total += len(words)
+            if block.kind == BlockKind.TABLE:
+                found += sum(word in self._words for word in words)
+            elif len(words) < _RUN:
+                found += len(words) * (words in self._lines)
+            else:
+                places = len(words) - _RUN + 1
+                found += len(words) * sum(words[i : i + _RUN] in self._runs for i in range(places)) / places
+        enough = total > 0 and found >= total * (_TABLE_SHARE if block.kind == BlockKind.TABLE else _SHARE)
+        return enough and (block.kind not in (BlockKind.PARAGRAPH, BlockKind.HEADING) or self._may_come(_words(text)))
+
+    def _may_come(self, words: Words) -> bool:
+        if words not in self._left:
+            self._left[words] = max(1, self._text.count(f" {' '.join(words)} "))
+        self._left[words] -= 1
+        return self._left[words] >= 0
+
+
 def _kept(page: Page, found: str) -> Sequence[bool]:
     """Which blocks are in the text that was found, and what it often lacks: tables and code in it, the headline."""
-    words = _words(found)
-    runs = {words[i : i + n] for n in range(1, _RUN + 1) for i in range(len(words) - n + 1)}
-    lines = {_words(line) for line in found.split("\n")}
-    kept = [_is_found(block, page.text[block.start : block.end], runs, lines) for block in page.blocks]
+    article = _Found(found)
+    kept = [article.has(block, page.text[block.start : block.end]) for block in page.blocks]
     if any(kept):
         first, last = kept.index(True), len(kept) - kept[::-1].index(True)
         for i in range(first, last):
@@ -117,30 +166,19 @@ def _kept(page: Page, found: str) -> Sequence[bool]:
     return kept
 
 
-def _is_found(block: Block, text: str, runs: set[Words], lines: set[Words]) -> bool:
-    found = total = 0.0
-    for line in text.split("\n"):
-        listed = block.kind == BlockKind.LIST
-        words = _words(_MARKER.sub("", line, count=1) if listed else line)
-        total += len(words)
-        if block.kind == BlockKind.TABLE:
-            found += sum((word,) in runs for word in words)
-        elif len(words) < _RUN:
-            found += len(words) * (words in (runs if listed else lines))
-        else:
-            places = len(words) - _RUN + 1
-            found += len(words) * sum(words[i : i + _RUN] in runs for i in range(places)) / places
-    return total > 0 and found >= total * (_TABLE_SHARE if block.kind == BlockKind.TABLE else _SHARE)
-
-
 def _is_article(page: Page, kept: Sequence[bool]) -> bool:
     """Prose for the most part, and not less of it than of what would be left out."""
     inside = prose = outside = 0
+    related = 0  # level of the heading above what only points to other pages
     for block, keep in zip(page.blocks, kept, strict=True):
-        lengths = [count(line) for line in page.text[block.start : block.end].split("\n")]
+        text = page.text[block.start : block.end]
+        lengths = [count(line) for line in text.split("\n")]
+        tabular, teaser = block.kind in (BlockKind.TABLE, BlockKind.CODE), bool(_BROKEN_OFF.search(text))
+        if block.level and (keep or not related or block.level <= related):
+            related = block.level if not keep and _RELATED.match(text) else 0
         if keep:
             inside += sum(lengths)
-            prose += sum(n for n in lengths if n >= _PROSE_WORDS and block.kind != BlockKind.TABLE)
-        elif block.kind in (BlockKind.TABLE, BlockKind.CODE) or max(lengths) >= _SUBSTANCE_WORDS:
+            prose += sum(n for n in lengths if n >= _PROSE_WORDS and not (teaser or block.kind == BlockKind.TABLE))
+        elif tabular or (max(lengths) >= _SUBSTANCE_WORDS and not (teaser or related)):
             outside += sum(lengths)
     return inside >= _MIN_WORDS and prose >= _PROSE_SHARE * inside and outside <= inside

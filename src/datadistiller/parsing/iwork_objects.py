@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from datadistiller.model import BlockKind
-from datadistiller.parsing import limits, tables
+from datadistiller.parsing import limits, sheets
 from datadistiller.parsing.iwa import Message, Objects
 from datadistiller.parsing.iwork_tables import Table
 from datadistiller.parsing.pages import PageBuilder
@@ -85,7 +85,7 @@ class Body:
     def _table(self, info: Message) -> None:
         table = Table(self._objects, self._objects.get(info.reference(2)), self._plain)
         self.page.add(BlockKind.HEADING, table.name, 2)
-        tables.add_rows(table.rows(), self.page)
+        sheets.add_unplaced(table.rows(), self.page)
 
     def _plain(self, number: int) -> str:
         if self._objects.kind(number) not in TEXTS:

@@ -11,7 +11,7 @@ from typing import IO
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import limits, tables
+from datadistiller.parsing import limits
 from datadistiller.parsing.archive import Archive, Element, attribute, local, xml_elements
 from datadistiller.parsing.pages import PageBuilder
 
@@ -102,7 +102,7 @@ class _Body:
             self._text(element, depth, kind)
         elif name == "tabular-model":
             self.page.add(BlockKind.HEADING, attribute(element, "name") or "", 2)
-            tables.add_rows(_rows(element), self.page)
+            sheets.add_unplaced(_rows(element), self.page)
         else:
             for child in element:
                 self.walk(child, depth + 1, BlockKind.HEADING if name == "title-placeholder" else kind)

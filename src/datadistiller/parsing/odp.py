@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller.model import Page
-from datadistiller.parsing import Header, Item, formats, limits, odf
+from datadistiller.model import BlockKind, Page
+from datadistiller.parsing import Header, Item, formats, limits, odf, office
 from datadistiller.parsing.archive import Element, attribute, local
 
 _FURNITURE = ("page-number", "date-time", "footer", "header", "page")  # the same on every slide
@@ -23,6 +23,9 @@ def _add(shape: Element, body: odf.Body, depth: int = 0) -> None:
         return
     if kind == "title":
         body.heading(odf.cell_text(shape), 1)
+    elif kind == "notes":
+        body.end_list()
+        body.page.add(BlockKind.PARAGRAPH, office.notes(odf.cell_text(shape)))
     elif local(shape) in ("g", "notes"):
         for child in shape:
             _add(child, body, depth + 1)

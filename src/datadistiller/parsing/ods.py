@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, odf, tables
+from datadistiller.parsing import Header, Item, formats, odf, sheets
 from datadistiller.parsing.archive import Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -36,30 +36,40 @@ class _Sheet:
     def __init__(self) -> None:
         self.page = PageBuilder()
         self._name = ""
-        self._apart: list[str] = []
+        self._shapes: list[str] = []
+        self._comments: list[tuple[tuple[int, int], str]] = []
 
     def read(self, items: Iterator[tuple[int, str, Element]], number: int) -> Page:
         """The page of a sheet."""
-        tables.add_rows(self._rows(items), self.page)
-        for text in self._apart:
+        sheets.add_rows(self._rows(items), self.page)
+        for text in self._shapes:
             self.page.add(BlockKind.PARAGRAPH, text)
+        for place, text in self._comments:
+            sheets.add_comment(place, text, self.page)
         return self.page.build(number, self._name)
 
-    def _rows(self, items: Iterator[tuple[int, str, Element]]) -> Iterator[list[str]]:
+    def _rows(self, items: Iterator[tuple[int, str, Element]]) -> Iterator[sheets.Row]:
         """The rows; one that is repeated is given once."""
+        number = 1
         for _, kind, element in items:
             if kind == "table":
                 self._name = " ".join((attribute(element, "name") or "").split())
             elif kind == "shapes":
-                self._apart.append(odf.cell_text(element))
+                self._shapes.append(odf.cell_text(element))
             else:
-                self._apart += (_comment(e) for e in element.iter() if local(e) == "annotation")
-                yield odf.cells(element)
+                self._comments += (((number, column), text) for column, text in _comments(element))
+                yield number, odf.cells(element)
+                number += odf.repeats(element, "number-rows-repeated")
 
 
-def _comment(annotation: Element) -> str:
-    text = odf.cell_text(annotation)
-    return f"Comment: {text}" if text else ""
+def _comments(row: Element) -> Iterator[tuple[int, str]]:
+    """(column, comment) of a row."""
+    column = 1
+    for cell in row:
+        if local(cell) in ("table-cell", "covered-table-cell"):
+            for annotation in (e for e in cell.iter() if local(e) == "annotation"):
+                yield column, odf.cell_text(annotation)
+            column += odf.repeats(cell, "number-columns-repeated")
 
 
 class OdsParser:

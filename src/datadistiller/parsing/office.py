@@ -65,6 +65,16 @@ def drawing_text(paragraph: Element) -> str:
     return "".join(parts)
 
 
+def slide_label(number: int, first: int) -> str:
+    """What a person calls a slide, from 1, if the first one has another number; else empty."""
+    return str(number + first - 1) if first != 1 else ""
+
+
+def notes(text: str) -> str:
+    """A speaker's notes as they stand on the page of their slide: named, since they are not on the slide."""
+    return f"Notes: {text.strip()}" if text.strip() else ""
+
+
 def related_texts(archive: Archive, part: str) -> Iterator[str]:
     """The texts of charts and diagrams that ``part`` shows: titles, series and categories; no numbers."""
     for target in archive.related(part, "diagramData"):

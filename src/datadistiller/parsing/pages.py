@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from datadistiller.cells import Cells
 from datadistiller.model import Block, BlockKind, Page
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -24,28 +26,49 @@ def clean(text: str) -> str:
     return text.translate(_JUNK)
 
 
+def is_clean(text: str) -> bool:
+    """Whether ``clean`` would leave ``text`` as it is."""
+    return not _SUSPECT.search(text) and (text.isascii() or not _SURROGATES.search(text))
+
+
 class PageBuilder:
     """Collects the blocks of one page; blocks are parted by an empty line."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._blocks: list[Block] = []
+        self._cells: list[Cells] = []
         self._length = 0
 
-    def add(self, kind: BlockKind, text: str, level: int = 0) -> None:
-        """Appends a block; one without text is left out. ``level`` is 1-6 for headings."""
+    @property
+    def length(self) -> int:
+        """Characters so far."""
+        return self._length
+
+    @property
+    def places(self) -> int:
+        """How many entries say which cells they are of."""
+        return len(self._cells)
+
+    def add(self, kind: BlockKind, text: str, level: int = 0, cells: Sequence[Cells] = ()) -> None:
+        """Appends a block; one without text is left out. ``level`` is 1-6 for headings.
+
+        ``cells`` are places in ``text``, which must be clean and stripped if there are some.
+        """
         text = clean(text).strip()
         if not text:
             return
         if self._parts:
             self._parts.append("\n\n")
             self._length += 2
+        at = self._length
+        self._cells += (Cells(c.start + at, c.end + at, c.top, c.bottom, c.left, c.right) for c in cells)
         self._parts.append(text)
         self._blocks.append(Block(kind, self._length, self._length + len(text), level))
         self._length += len(text)
 
     def extend(self, other: PageBuilder) -> None:
-        """Appends all blocks of another page."""
+        """Appends all blocks of another page, which is no sheet."""
         text = "".join(other._parts)
         for block in other._blocks:
             self.add(block.kind, text[block.start : block.end], block.level)
@@ -62,4 +85,4 @@ class PageBuilder:
 
     def build(self, number: int, label: str = "") -> Page:
         """The page with what was added."""
-        return Page(number, "".join(self._parts), tuple(self._blocks), label)
+        return Page(number, "".join(self._parts), tuple(self._blocks), label, cells=tuple(self._cells))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, ole, ppt_file
+from datadistiller.parsing import Header, Item, formats, office, ole, ppt_file
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.passwords import Locked
 from datadistiller.parsing.ppt_file import Outline, PptFile, Record
@@ -37,10 +37,10 @@ class _Slides:
         for kind, text in sorted(texts, key=lambda text: text[0] not in _TITLES):
             _add(kind, text, page)
         for text in self._notes.get(slide.identity, ()):
-            page.add(BlockKind.PARAGRAPH, text)
+            page.add(BlockKind.PARAGRAPH, office.notes(text))
         for text in self._comments(record) if record else ():
             page.add(BlockKind.PARAGRAPH, f"Comment: {text}")
-        return page.build(number)
+        return page.build(number, office.slide_label(number, self._file.first_number()))
 
     def _read_notes(self) -> Iterator[tuple[int, list[str]]]:
         """(number of a slide, its notes)."""

@@ -12,7 +12,7 @@ from datadistiller.parsing.ole import Container, u16, u32
 DOCUMENT, SLIDE, NOTES, NOTES_ATOM = 1000, 1006, 1008, 1009
 SLIDE_PERSIST, TEXT_HEADER, TEXT_REF, WIDE, NARROW = 1011, 3999, 3998, 4000, 4008
 CSTRING, COMMENT, TEXTBOX, PLACEHOLDER = 4026, 12000, 0xF00D, 3011
-_LISTS, _USER_EDIT, _PERSISTS = 4080, 4085, 6002
+_DOCUMENT_ATOM, _LISTS, _USER_EDIT, _PERSISTS = 1001, 4080, 4085, 6002
 _ENCRYPTED = 0xF3D1_C4DF
 _TAG_DATA = 5003  # an atom by its number that holds records
 _MAX_EDITS = 10_000
@@ -93,6 +93,12 @@ class PptFile:
                 elif record.kind in (WIDE, NARROW) and found:
                     found[-1].texts.append((kind, self.text(record)))
         return found
+
+    def first_number(self) -> int:
+        """The number on the first slide, as the document says."""
+        inside = self.records(self._document.start, self._document.end) if self._document else ()
+        atom = next((record for record in inside if record.kind == _DOCUMENT_ATOM), None)
+        return u16(self.data, atom.start + 32) if atom is not None and atom.end - atom.start >= 34 else 1
 
     def text(self, record: Record) -> str:
         """The characters of a text record, paragraphs and lines apart by line ends."""

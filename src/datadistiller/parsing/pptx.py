@@ -17,16 +17,16 @@ _TITLES = ("title", "ctrTitle")
 _FURNITURE = ("sldNum", "dt", "ftr", "hdr", "sldImg")  # placeholders that are the same on every slide
 
 
-def _slides(archive: Archive, part: str) -> list[str]:
-    """The parts of the slides, in the order they are shown."""
+def _slides(archive: Archive, part: str) -> tuple[list[str], int]:
+    """The parts of the slides, in the order they are shown, hidden ones too; and the number on the first."""
     relations = archive.relations(part)
     root = archive.xml(part)
-    slides = []
-    for element in root.iter() if root is not None else ():
-        if local(element) == "sldId":
-            _, target = relations.get(_relation_id(element), ("", ""))
-            slides.append(target)
-    return slides
+    if root is None:
+        return [], 1
+    listed = next((element for element in root if local(element) == "sldIdLst"), ())  # sections list them once more
+    slides = [relations.get(_relation_id(slide), ("", ""))[1] for slide in listed if local(slide) == "sldId"]
+    first = attribute(root, "firstSlideNum") or "1"
+    return slides, int(first) if first.isdecimal() and len(first) < 6 else 1
 
 
 def _relation_id(element: Element) -> str:
@@ -85,10 +85,11 @@ def _add_related(archive: Archive, part: str, page: PageBuilder) -> None:
         root = archive.xml(target)
         for shape in _shapes(root) if root is not None else ():
             if _placeholder(shape) not in _FURNITURE:
-                page.add(BlockKind.PARAGRAPH, "\n".join(office.drawing_paragraphs(shape)))
+                page.add(BlockKind.PARAGRAPH, office.notes("\n".join(office.drawing_paragraphs(shape))))
     for target in archive.related(part, "comments"):
         root = archive.xml(target)
         texts = [e.text or "" for e in root.iter() if local(e) == "text"] if root is not None else []
+        texts += office.drawing_paragraphs(root) if root is not None else []  # those of newer programs
         page.add(BlockKind.PARAGRAPH, "\n".join(f"Comment: {text}" for text in texts))
 
 
@@ -103,23 +104,23 @@ class PptxParser(Locked):
         archive = Archive(path, _WHAT, self._password)
         try:
             part = office.main_part(archive, "ppt/presentation.xml", _WHAT)
-            slides = _slides(archive, part)
+            slides, first = _slides(archive, part)
             yield Header(self.name, formats.PPTX, office.title(archive), len(slides))
             yield from archive.unread()
             for number, slide in enumerate(slides[first_page - 1 :], first_page):
-                yield self._page(archive, slide, number)
+                yield self._page(archive, slide, number, office.slide_label(number, first))
         finally:
             archive.close()
 
-    def _page(self, archive: Archive, part: str, number: int) -> Page:
+    def _page(self, archive: Archive, part: str, number: int, label: str) -> Page:
         try:
             root = archive.xml(part)
             if root is None:
                 raise errors.DamagedDocument(f"Slide {number} is missing in the file.")
             page = PageBuilder()
-            for shape in _shapes(root):
+            for shape in sorted(_shapes(root), key=lambda shape: _placeholder(shape) not in _TITLES):
                 _add_shape(shape, page)
             _add_related(archive, part, page)
-            return page.build(number)
+            return page.build(number, label)
         except errors.DamagedDocument as error:
-            return Page(number, "", problem=error.problem())
+            return Page(number, "", label=label, problem=error.problem())

@@ -10,7 +10,8 @@ Never pickle: the child reads hostile files, and what it sends is checked before
     answers   {kind: ready, memory_bytes, confined_by}           confined_by: see ``confine.confine``
               {kind: header, parser, media_type, title, page_count, encoding}
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
-               size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised}
+               size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised,
+               cells: [start, end, top, bottom, left, right, ...]}
               {kind: warning, code, message, hint}
               {kind: attachment, path, media_type, size, problem}   a file in the document; with a problem that is all
                   then its bytes, in pieces with their length in front, up to an empty piece, and
@@ -25,9 +26,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, BinaryIO
 
 from datadistiller import errors
+from datadistiller.cells import Cells
 from datadistiller.model import Block, BlockKind, Line, Page, Problem
 from datadistiller.parsing import Header
 
@@ -38,6 +41,7 @@ LENGTH_BYTES = 4
 EXIT_MEMORY = 77
 
 _LARGEST = 2**62
+_MOST_CELLS = 2**31  # in a row or a column
 _KINDS = tuple(BlockKind)
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _ERRORS = {
@@ -122,6 +126,7 @@ def page_message(page: Page) -> dict[str, Any]:
             for value in (line.start, line.end, *(round(v, 1) for v in (line.left, line.top, line.right, line.bottom)))
         ],
         "recognised": page.recognised,
+        "cells": [value for one in page.cells for value in astuple(one)],
     }
 
 
@@ -183,8 +188,10 @@ def to_page(message: Mapping[str, Any]) -> Page:
             for kind, start, end, level in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         )
         lines = tuple(_lines(message["lines"]))
+        cells = tuple(_cells(message["cells"]))
         _check_order(blocks, len(text))
         _check_order(lines, len(text))
+        _check_order(cells, len(text))
         text.encode()  # fails on lone surrogates, which JSON can carry
         if "\0" in text:
             raise Malformed("NUL")
@@ -197,6 +204,7 @@ def to_page(message: Mapping[str, Any]) -> Page:
             _size(message["size"]),
             lines,
             bool(message["recognised"]),
+            cells,
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise Malformed("page") from error
@@ -210,7 +218,7 @@ def to_warning(message: Mapping[str, Any]) -> Problem:
         raise Malformed("warning") from error
 
 
-def _check_order(ranges: Sequence[Block | Line], length: int) -> None:
+def _check_order(ranges: Sequence[Block | Line | Cells], length: int) -> None:
     ends = [0, *(one.end for one in ranges)]
     if any(not before <= one.start <= one.end <= length for before, one in zip(ends, ranges, strict=False)):
         raise Malformed("offsets")
@@ -221,6 +229,14 @@ def _lines(flat: Sequence[Any]) -> Iterator[Line]:
         start, end, *box = flat[at : at + 6]
         left, top, right, bottom = (_finite(value) for value in box)
         yield Line(int(start), int(end), left, top, right, bottom)
+
+
+def _cells(flat: Sequence[Any]) -> Iterator[Cells]:
+    for at in range(0, len(flat), 6):
+        one = Cells(*(int(value) for value in flat[at : at + 6]))
+        if not (0 < one.top <= one.bottom < _MOST_CELLS and 0 < one.left <= one.right < _MOST_CELLS):
+            raise Malformed("cells")
+        yield one
 
 
 def _size(pair: Sequence[Any] | None) -> tuple[float, float] | None:

@@ -13,8 +13,8 @@ import xlrd.biffh
 import xlrd.compdoc
 
 from datadistiller import errors
-from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, office, ole, passwords, tables
+from datadistiller.model import Page
+from datadistiller.parsing import Header, Item, formats, office, ole, passwords, sheets
 from datadistiller.parsing.pages import PageBuilder
 
 _WHAT = "Excel workbook"
@@ -58,11 +58,9 @@ class _Workbook:
         try:
             with _reading():
                 sheet = self._book.sheet_by_index(number - 1)
-                tables.add_rows((self._row(sheet, row) for row in range(sheet.nrows)), page)
+                sheets.add_rows(((row + 1, self._row(sheet, row)) for row in range(sheet.nrows)), page)
                 for (row, column), note in sorted(sheet.cell_note_map.items()):
-                    text = " ".join(note.text.split())
-                    place = xlrd.cellname(row, column)
-                    page.add(BlockKind.PARAGRAPH, f"Comment on {place}: {text}" if text else "")
+                    sheets.add_comment((row + 1, column + 1), note.text, page)
                 self._book.unload_sheet(number - 1)
         except errors.DamagedDocument as error:
             return Page(number, "", label=name, problem=error.problem())

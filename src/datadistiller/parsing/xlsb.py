@@ -11,7 +11,7 @@ from python_calamine import CalamineError, CalamineWorkbook
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Header, Item, formats, office, tables
+from datadistiller.parsing import Header, Item, formats, office, sheets
 from datadistiller.parsing.archive import Archive, decrypted
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.passwords import Locked
@@ -65,7 +65,7 @@ def _page(book: CalamineWorkbook, name: str, number: int) -> Page:
     try:
         with _reading():
             rows = book.get_sheet_by_name(name).iter_rows()
-            tables.add_rows((_row(row) for row in rows), page)
+            sheets.add_rows(enumerate(map(_row, rows), 1), page)
     except errors.DamagedDocument as error:
         return Page(number, "", label=label, problem=error.problem())
     return page.build(number, label)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadistiller import errors
+from datadistiller import cells, errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, office, tables
+from datadistiller.parsing import Header, Item, formats, office, sheets
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.passwords import Locked
@@ -121,7 +121,7 @@ def _column(reference: str) -> int | None:
     return column - 1
 
 
-def _rows(book: _Workbook, part: str) -> Iterator[list[str]]:
+def _rows(book: _Workbook, part: str) -> Iterator[sheets.Row]:
     """The rows of a sheet; a gap in their numbers is one empty row, however long it is."""
     last = 0
     data: Element | None = None
@@ -132,25 +132,25 @@ def _rows(book: _Workbook, part: str) -> Iterator[list[str]]:
         elif name == "row":
             number = int(attribute(element, "r") or 0) or last + 1
             if number > last + 1:
-                yield []
+                yield last + 1, []
             last = number
-            yield _cells(book, element)
+            yield number, _cells(book, element)
             if data is not None:
                 data.clear()
 
 
 def _cells(book: _Workbook, row: Element) -> list[str]:
-    cells: list[str] = []
+    texts: list[str] = []
     for cell in row:
         if local(cell) != "c":
             continue
         at = _column(attribute(cell, "r") or "")
-        at = len(cells) if at is None else at
+        at = len(texts) if at is None else at
         text = book.value(cell).strip()
         if text and at < _MAX_COLUMNS:
-            cells += [""] * (at + 1 - len(cells))
-            cells[at] = text
-    return cells
+            texts += [""] * (at + 1 - len(texts))
+            texts[at] = text
+    return texts
 
 
 def _add_drawings(archive: Archive, part: str, page: PageBuilder) -> None:
@@ -166,8 +166,8 @@ def _add_comments(archive: Archive, part: str, page: PageBuilder) -> None:
     for target in archive.related(part, "comments"):
         root = archive.xml(target)
         for comment in (e for e in root.iter() if local(e) == "comment") if root is not None else ():
-            text = " ".join("".join(e.text or "" for e in comment.iter() if local(e) == "t").split())
-            page.add(BlockKind.PARAGRAPH, f"Comment on {attribute(comment, 'ref') or ''}: {text}" if text else "")
+            text = "".join(e.text or "" for e in comment.iter() if local(e) == "t")
+            sheets.add_comment(cells.position(attribute(comment, "ref") or ""), text, page)
 
 
 class XlsxParser(Locked):
@@ -194,7 +194,7 @@ class XlsxParser(Locked):
         try:
             if not book.archive.has(part):
                 raise errors.DamagedDocument(f"Sheet {number} is missing in the file.")
-            tables.add_rows(_rows(book, part), page)
+            sheets.add_rows(_rows(book, part), page)
             _add_drawings(book.archive, part, page)
             _add_comments(book.archive, part, page)
         except errors.DamagedDocument as error:

@@ -13,7 +13,7 @@ from datadistiller import errors
 from datadistiller.model import Page
 from datadistiller.parsing import Header, Item, formats, limits, ocr_layout, office
 from datadistiller.parsing.archive import Archive, Element, attribute, local
-from datadistiller.parsing.ocr import Piece
+from datadistiller.parsing.ocr_layout import Piece
 
 _WHAT = "XPS document"
 _POINT = 0.75  # of an inch, in units of a page: 96 an inch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from datadistiller import cells
 from datadistiller.chunking.outline import SEPARATOR
 from datadistiller.model import Line, Passage, Sentence
 from datadistiller.parsing import formats
@@ -17,11 +18,19 @@ _STRONG = ("L", "R", "AL")
 _UPRIGHT = 2.0
 
 
-def words(media_type: str, page: int, label: str, context: str = "") -> str:
-    """What a person calls the place: "page iv", "sheet Costs", "slide 7", "section Results".
+def words(media_type: str, page: int, label: str, context: str = "", named: str = "") -> str:
+    """What a person calls the place: "page iv", "sheet Costs, B12:F14", "slide 7", "section Results".
 
-    Empty for a text that has neither pages nor headings. ``context`` is the chunk's title and heading path.
+    Empty for a text that has neither pages nor headings. ``context`` is the chunk's title and heading path,
+    ``named`` what the cells are called that it says.
     """
+    where = _page_words(media_type, page, label, context)
+    if not named:
+        return where
+    return f"{where}, {named}" if where else f"{'cells' if ':' in named else 'cell'} {named}"
+
+
+def _page_words(media_type: str, page: int, label: str, context: str) -> str:
     kind = formats.BY_MEDIA_TYPE[media_type].pages if media_type in formats.BY_MEDIA_TYPE else "page"
     if kind:
         return f"{kind} {label or page}"
@@ -34,6 +43,17 @@ def words(media_type: str, page: int, label: str, context: str = "") -> str:
 def of_passage(passage: Passage) -> list[Rect]:
     """The rectangles of a passage; none without geometry."""
     return list(rectangles(passage.lines, passage.start, passage.end, passage.text))
+
+
+def cells_of_passage(passage: Passage) -> str:
+    """The name of the cells that a passage says, empty if it is out of no sheet."""
+    return cells.name(passage.cells)
+
+
+def cells_of_sentence(sentence: Sentence, passages: Sequence[Passage]) -> str:
+    """The name of the cells that a sentence of an answer says, whose passages these are."""
+    passage = passages[sentence.citation - 1]
+    return cells.name(list(cells.within(passage.cells, passage.text, passage.start, sentence.start, sentence.end)))
 
 
 def of_sentence(sentence: Sentence, passages: Sequence[Passage]) -> list[Rect]:

@@ -116,12 +116,21 @@ def _stems(text: str) -> list[str]:
 def _candidates(number: int, passage: Passage) -> list[_Candidate]:
     found: list[_Candidate] = []
     before: frozenset[str] = frozenset()
-    for start, end in sentences.split(passage.text):
+    for start, end in _sentences(passage):
         stems = _stems(passage.text[start:end])
         if stems:
             found.append(_Candidate(number, start, end, stems, before))
             before = frozenset(stems)
     return found
+
+
+def _sentences(passage: Passage) -> Iterable[tuple[int, int]]:
+    """The ranges that may be chosen; in a table of a sheet a row is a sentence."""
+    if all(one.left == one.right for one in passage.cells):
+        return sentences.split(passage.text)
+    ends = itertools.accumulate(len(line) + 1 for line in passage.text.split("\n"))
+    lines = itertools.pairwise([0, *ends])
+    return [(start, end - 1) for start, end in lines if start < end - 1]
 
 
 def _understand(question: str, candidates: Sequence[_Candidate]) -> _Question:

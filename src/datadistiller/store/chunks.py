@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datadistiller import errors, model
 from datadistiller.messages import IndexedText
-from datadistiller.store import filters, jobs, lines
+from datadistiller.store import cells, filters, jobs, lines
 from datadistiller.store.database import Database
 from datadistiller.store.statements import Statements
 
@@ -88,4 +88,5 @@ def _passage(row: Mapping[str, Any]) -> model.Passage:
         version=row["version"], parent=jobs.parent_of(row["parent"]),
         media_type=row["media_type"], recognised=row["recognised"], page_size=size,
         lines=lines.unpack(row["lines"], size, row["start_char"], row["end_char"]),
+        cells=cells.unpack(row["cells"]),
     )  # fmt: skip

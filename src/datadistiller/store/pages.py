@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from datadistiller import errors, model
-from datadistiller.store import lines
+from datadistiller.store import cells, lines
 from datadistiller.store.database import Database
 from datadistiller.store.statements import Statements
 
@@ -42,7 +42,12 @@ class Pages:
             rows = await (await conn.execute(self._sql["chunks"], {"job_id": job_id, "page": number})).fetchall()
         return [
             model.ChunkPlace(
-                row["chunk_id"], row["ordinal"], row["start_char"], row["end_char"], model.ChunkStatus(row["status"])
+                chunk_id=row["chunk_id"],
+                ordinal=row["ordinal"],
+                start=row["start_char"],
+                end=row["end_char"],
+                status=model.ChunkStatus(row["status"]),
+                cells=cells.unpack(row["cells"]),
             )
             for row in rows
         ]

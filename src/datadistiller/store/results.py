@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from datadistiller import model
 from datadistiller.messages import CHUNK_TOPIC, Delivery, Done, Failed, Ingested, Outcome
-from datadistiller.store import lines, reports
+from datadistiller.store import cells, lines, reports
 from datadistiller.store.children import Children, Reading
 from datadistiller.store.completion import Completion
 from datadistiller.store.database import Connection
@@ -116,6 +116,7 @@ def _columns(chunks: Sequence[model.Chunk]) -> dict[str, object]:
         "tokens": [c.tokens for c in chunks],
         "contexts": [c.context for c in chunks],
         "texts": [c.text for c in chunks],
+        "cells": [cells.pack(c.cells) for c in chunks],
     }
 
 

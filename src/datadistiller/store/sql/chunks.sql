@@ -12,7 +12,7 @@ WHERE c.chunk_id = ANY(%(chunks)s);
 -- Findable chunks only: whatever the index still holds, nothing deleted, unfinished or of another version is cited. The
 -- best of them with the lines of their pages: the CASE keeps PostgreSQL from unpacking those of the others.
 SELECT c.chunk_no, c.chunk_id, c.job_id, c.version, j.filename, j.collection, j.metadata, j.media_type, c.page,
-       coalesce(p.label, '') AS page_label, c.start_char, c.end_char, c.text, c.context, lies_in.parent,
+       coalesce(p.label, '') AS page_label, c.start_char, c.end_char, c.text, c.context, c.cells, lies_in.parent,
        p.width, p.height, coalesce(p.recognised, false) AS recognised,
        CASE WHEN row_number() OVER (ORDER BY array_position(%(numbers)s::bigint[], c.chunk_no)) <= %(located)s
             THEN p.lines END AS lines

@@ -60,13 +60,14 @@ SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
 
 -- name: upsert_chunks
 -- A chunk that is there already keeps its number, its vector and, if indexed, its status.
-INSERT INTO document_chunks (chunk_id, job_id, version, attempt, ordinal, page, start_char, end_char, tokens, context, text)
-SELECT id, %(job_id)s, %(version)s, %(attempt)s, ordinal, page, start_char, end_char, tokens, context, text
+INSERT INTO document_chunks (chunk_id, job_id, version, attempt, ordinal, page, start_char, end_char, tokens, context, text,
+    cells)
+SELECT id, %(job_id)s, %(version)s, %(attempt)s, ordinal, page, start_char, end_char, tokens, context, text, cells
 FROM unnest(%(chunks)s::uuid[], %(ordinals)s::int[], %(pages)s::int[], %(starts)s::int[], %(ends)s::int[],
-            %(tokens)s::int[], %(contexts)s::text[], %(texts)s::text[])
-     u(id, ordinal, page, start_char, end_char, tokens, context, text)
+            %(tokens)s::int[], %(contexts)s::text[], %(texts)s::text[], %(cells)s::bytea[])
+     u(id, ordinal, page, start_char, end_char, tokens, context, text, cells)
 ON CONFLICT (chunk_id) DO UPDATE SET attempt = excluded.attempt, ordinal = excluded.ordinal, page = excluded.page,
-    start_char = excluded.start_char, end_char = excluded.end_char, tokens = excluded.tokens, error = NULL,
+    start_char = excluded.start_char, end_char = excluded.end_char, tokens = excluded.tokens, cells = excluded.cells, error = NULL,
     status = CASE WHEN document_chunks.status = 'indexed' THEN 'indexed' ELSE 'pending' END;
 
 -- name: keep_vectors

@@ -5,8 +5,8 @@ FROM document_pages p JOIN document_jobs j USING (job_id, version)
 WHERE p.job_id = %(job_id)s AND p.page = %(page)s AND j.deleted_at IS NULL;
 
 -- name: chunks
--- The chunks on a page, in their order.
-SELECT c.chunk_id, c.ordinal, c.start_char, c.end_char, c.status
+-- The chunks on a page, in their order, with the cells they say.
+SELECT c.chunk_id, c.ordinal, c.start_char, c.end_char, c.status, c.cells
 FROM document_chunks c JOIN document_jobs j USING (job_id, version)
 WHERE c.job_id = %(job_id)s AND c.page = %(page)s ORDER BY c.ordinal;
 
