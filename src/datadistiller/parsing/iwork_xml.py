@@ -11,7 +11,7 @@ from typing import IO
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import limits
+from datadistiller.parsing import limits, sheets
 from datadistiller.parsing.archive import Archive, Element, attribute, local, xml_elements
 from datadistiller.parsing.pages import PageBuilder
 
