@@ -1,8 +1,9 @@
-"""Files that a password opens: Office files and archives. PDF: ``test_parsing_pdf.py``."""
+"""Files that a password opens: Office, OpenDocument, archives. PDF: ``test_parsing_pdf.py``."""
 
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import pyzipper
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Attachment, Unlocking, formats, passwords, registry, sniff
-from tests.fixtures import files, locked, ole
+from datadistiller.parsing import Attachment, Unlocking, formats, limits, passwords, registry, sniff
+from tests.fixtures import files, locked, ole, opendocument, zips
 
 PASSWORD = "größe of it"
 DOCUMENTS = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data")) / "documents"
@@ -21,6 +22,7 @@ REAL = [
     ("docx/tika__protected_normal_case.docx", "password"), ("ppt/tika__testPPT_protected_passtika.ppt", "tika"),
     ("xls/tika__testEXCEL_protected_passtika.xls", "tika"), ("xls/tika__password.xls", "password"),
     ("xlsx/tika__testEXCEL_protected_passtika_2.xlsx", "tika"), ("xlsx/unstructured__password_protected.xlsx", "123"),
+    ("odt/tika__testODTEncrypted.odt", "tika"),
 ]  # fmt: skip
 
 
@@ -77,6 +79,41 @@ def test_files_that_others_encrypted(name: str, password: str) -> None:
         pages(path, told(path), f"not {password}")
     with pytest.raises(errors.EncryptedDocument, match="by a password"):
         pages(path, told(path))
+
+
+@pytest.mark.parametrize("media_type", [formats.ODT, formats.ODS, formats.ODP])
+class TestOpenDocument:
+    """What is encrypted part by part."""
+
+    def test_the_password_opens_it_and_no_other(self, tmp_path: Path, media_type: str) -> None:
+        plain = pages(files.sample(tmp_path, media_type), media_type)
+        path = locked.open_document(files.sample(tmp_path, media_type), PASSWORD)
+        assert pages(path, media_type, PASSWORD) == plain
+        for password, says in ((None, "by a password"), ("guess", "does not open")):
+            with pytest.raises(errors.EncryptedDocument, match=says):
+                pages(path, media_type, password)
+
+    def test_other_ways_are_named(self, tmp_path: Path, media_type: str) -> None:
+        old = locked.open_document(files.sample(tmp_path, media_type), PASSWORD, method="blowfish")
+        with pytest.raises(errors.EncryptedDocument, match="not known here"):
+            pages(old, media_type, PASSWORD)
+        new = opendocument.make(tmp_path / "new", media_type, more={"encrypted-package": "x"})
+        with pytest.raises(errors.EncryptedDocument, match="not known here"):
+            pages(new, media_type, PASSWORD)
+
+    def test_damage_and_bombs_end(self, tmp_path: Path, media_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = locked.open_document(files.sample(tmp_path, media_type), PASSWORD)
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        parts["META-INF/manifest.xml"] = parts["META-INF/manifest.xml"].replace(b"m:salt", b"m:pepper")
+        zips.zipped(path, parts)
+        with pytest.raises(errors.DamagedDocument):
+            pages(path, media_type, PASSWORD)
+        monkeypatch.setattr(limits, "RATIO_FREE_BYTES", 0)
+        monkeypatch.setattr(limits, "MAX_RATIO", 1)
+        path = locked.open_document(opendocument.make(tmp_path / "b", media_type), PASSWORD)
+        with pytest.raises(errors.LimitExceeded):
+            pages(path, media_type, PASSWORD)
 
 
 class TestZip:

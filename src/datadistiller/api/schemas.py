@@ -13,7 +13,7 @@ from datadistiller import model
 from datadistiller.store import dead_letters
 
 MOST_PASSWORD_CHARS = 1000
-PASSWORD_HELP = "Opens an encrypted file: PDF, Office, ZIP. Kept until the attempt ends, shown nowhere."
+PASSWORD_HELP = "Opens an encrypted file: PDF, Office, OpenDocument, ZIP. Kept until the attempt ends, shown nowhere."
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 COLLECTION_HELP = "Name of a set of documents: letters, digits, '.', '_' and '-', at most 64."
 COLLECTION_RULE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Problem
-from datadistiller.parsing import archive, limits, tables
+from datadistiller.parsing import archive, limits, odf_locked, passwords, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -33,15 +33,13 @@ class Package:
     Raises ``errors.EncryptedDocument``, ``DamagedDocument``.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, password: str | None = None) -> None:
         self._path = path
         self._what = what
-        self._archive = None if _is_flat(path) else Archive(path, what)
+        self._archive = None if _is_flat(path) else _opened(path, what, password)
         self._titles: set[str] = set()  # styles of paragraphs that are the title
-        if self._archive is not None:
-            _refuse_protected(self._archive, what)
-            if not self._archive.has("content.xml"):
-                raise errors.DamagedDocument(f"This is no {what}: its main part is missing.")
+        if self._archive is not None and not self._archive.has("content.xml"):
+            raise errors.DamagedDocument(f"This is no {what}: its main part is missing.")
 
     def close(self) -> None:
         """Closes the file."""
@@ -113,11 +111,20 @@ def _is_flat(path: Path) -> bool:
         return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
-def _refuse_protected(container: Archive, what: str) -> None:
-    root = container.xml("META-INF/manifest.xml")
-    encrypted = root is not None and any(local(e) == "encryption-data" for e in root.iter())
-    if encrypted or container.has("encrypted-package"):
-        raise errors.EncryptedDocument(f"The {what} is protected by a password.")
+def _opened(path: Path, what: str, password: str | None) -> Archive:
+    container = Archive(path, what)
+    locked = odf_locked.locked_parts(container)
+    sealed = container.has("encrypted-package")  # the whole of it, as the newest programs do
+    if not locked and not sealed:
+        return container
+    try:
+        if password is None:
+            raise passwords.locked(what)
+        if sealed:
+            raise passwords.unknown(what)
+        return Archive(odf_locked.unlocked(container, locked, what, password), what)
+    finally:
+        container.close()
 
 
 class Body:

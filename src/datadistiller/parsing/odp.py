@@ -8,6 +8,7 @@ from pathlib import Path
 from datadistiller.model import BlockKind, Page
 from datadistiller.parsing import Header, Item, formats, limits, odf, office
 from datadistiller.parsing.archive import Element, attribute, local
+from datadistiller.parsing.passwords import Locked
 
 _FURNITURE = ("page-number", "date-time", "footer", "header", "page")  # the same on every slide
 
@@ -46,7 +47,7 @@ def _page(slide: Element, package: odf.Package, number: int) -> Page:
     return body.page.build(number)
 
 
-class OdpParser:
+class OdpParser(Locked):
     """Reads OpenDocument presentations (odp, templates, flat files)."""
 
     name = "odp"
@@ -54,7 +55,7 @@ class OdpParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per slide. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
-        package = odf.Package(path, "OpenDocument presentation")
+        package = odf.Package(path, "OpenDocument presentation", self._password)
         try:
             yield Header(self.name, formats.ODP, package.title(), sum(1 for _ in _slides(package)))
             yield from package.unread()

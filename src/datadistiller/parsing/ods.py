@@ -10,6 +10,7 @@ from datadistiller.model import BlockKind, Page
 from datadistiller.parsing import Header, Item, formats, odf, sheets
 from datadistiller.parsing.archive import Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
+from datadistiller.parsing.passwords import Locked
 
 
 def _walk(package: odf.Package) -> Iterator[tuple[int, str, Element]]:
@@ -72,7 +73,7 @@ def _comments(row: Element) -> Iterator[tuple[int, str]]:
             column += odf.repeats(cell, "number-columns-repeated")
 
 
-class OdsParser:
+class OdsParser(Locked):
     """Reads OpenDocument spreadsheets (ods, templates, flat files): what the cells show, no formulas."""
 
     name = "ods"
@@ -81,7 +82,7 @@ class OdsParser:
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """A page per sheet, labelled with its name. Raises ``errors.EncryptedDocument``, ``DamagedDocument``,
         ``LimitExceeded``."""
-        package = odf.Package(path, "OpenDocument spreadsheet")
+        package = odf.Package(path, "OpenDocument spreadsheet", self._password)
         try:
             count = sum(1 for _, kind, _ in _walk(package) if kind == "table")
             yield Header(self.name, formats.ODS, package.title(), count)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from datadistiller.model import BlockKind
 from datadistiller.parsing import Header, Item, formats, odf
+from datadistiller.parsing.passwords import Locked
 
 
-class OdtParser:
+class OdtParser(Locked):
     """Reads OpenDocument text (odt, templates, flat files). It has no pages until it is laid out."""
 
     name = "odt"
@@ -17,7 +18,7 @@ class OdtParser:
 
     def parse(self, path: Path, media_type: str, first_page: int = 1) -> Iterator[Item]:
         """One page. Raises ``errors.EncryptedDocument``, ``DamagedDocument``, ``LimitExceeded``."""
-        package = odf.Package(path, "OpenDocument text")
+        package = odf.Package(path, "OpenDocument text", self._password)
         try:
             body = odf.Body(package)
             for element in package.children("text"):
