@@ -19,6 +19,7 @@ JSON = "application/json"
 JSON_LINES = "application/jsonl"
 EMAIL = "message/rfc822"
 EPUB = "application/epub+zip"
+CHM = "application/vnd.ms-htmlhelp"
 ODT = "application/vnd.oasis.opendocument.text"
 ODS = "application/vnd.oasis.opendocument.spreadsheet"
 ODP = "application/vnd.oasis.opendocument.presentation"
@@ -141,6 +142,11 @@ FORMATS = (
         EPUB, "e-book", (".epub",), "chapter", False,
         "headings, paragraphs, lists, tables", "pictures, books with copy protection",
         "ZIP",
+    ),
+    Format(
+        CHM, "compiled help file", (".chm",), "topic", False,
+        "headings, paragraphs, lists, tables, preformatted text of every topic, in the order of their file names",
+        "table of contents, index, scripts, pictures",
     ),
     Format(
         ODT, "OpenDocument text", (".odt", ".ott", ".fodt"), "", False,

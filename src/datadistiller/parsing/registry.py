@@ -30,6 +30,7 @@ PARSERS = {
     formats.JSON_LINES: ("json", "JsonParser"),
     formats.EMAIL: ("email", "EmailParser"),
     formats.EPUB: ("epub", "EpubParser"),
+    formats.CHM: ("chm", "ChmParser"),
     formats.ODT: ("odt", "OdtParser"),
     formats.ODS: ("ods", "OdsParser"),
     formats.ODP: ("odp", "OdpParser"),

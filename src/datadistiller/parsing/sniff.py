@@ -81,7 +81,6 @@ _PICTURES = (
 _FOREIGN = (
     (b"RIFF", "a recording or a video"),
     (b"%!PS", "a PostScript file"),
-    (b"ITSF", "a compiled help file (CHM)"),
     (b"\xe4\x52\x5c\x7b", "a OneNote section"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
@@ -94,7 +93,6 @@ _FOREIGN = (
 )
 #: What to do with some of them.
 _INSTEAD = {
-    "a compiled help file (CHM)": "Unpack it, as 7-Zip can, and upload its pages.",
     "a OneNote section": "Export it from OneNote as PDF or Word document, and upload that.",
     "a PostScript file": "Convert it to PDF, and upload that.",
 }
@@ -144,6 +142,8 @@ def sniff(head: bytes, filename: str) -> str:
         return packed
     if _CMS.match(head):
         return formats.SIGNED
+    if head.startswith(b"ITSF"):
+        return formats.CHM
     _refuse_foreign(head)
     if not decoding.looks_textual(head):
         claimed = formats.BY_EXTENSION.get(extension)
