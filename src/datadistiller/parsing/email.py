@@ -20,6 +20,12 @@ from datadistiller.parsing.pages import PageBuilder
 _SHOWN = ("From", "To", "Cc", "Date")
 _ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
 
+_TOO_DEEP = Problem(
+    "nested_too_deep",
+    f"Parts that lie more than {limits.MAX_DEPTH} deep in each other were left out.",
+    "Save the message inside by itself, and upload that.",
+)
+
 Message: TypeAlias = "email.message.Message[str, str]"  # generic for type checkers only
 
 
@@ -93,6 +99,7 @@ class _Reader:
         self.bodies = 0
         self._folder = ""  # the subjects of the attached messages that are being read
         self.passed_over = 0  # pictures that the text shows
+        self.cut = False  # something lies too deep
         self.encodings: list[str] = []
         self.warnings: list[Problem] = []
 
@@ -107,6 +114,7 @@ class _Reader:
     def _part(self, part: Message, depth: int) -> None:
         kind = part.get_content_type()
         if depth > limits.MAX_DEPTH:
+            self.cut = True
             return
         if kind in _ENCRYPTED and "signed-data" not in str(part.get("Content-Type") or ""):
             self.encrypted = True
@@ -177,7 +185,7 @@ def convert(data: bytes) -> Converted:
         raise errors.EncryptedDocument(
             "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
         )
-    warnings = [*reader.warnings, *pictures_not_read(reader.passed_over)]
+    warnings = [*reader.warnings, *pictures_not_read(reader.passed_over), *([_TOO_DEEP] if reader.cut else ())]
     encoding = wide or ", ".join(dict.fromkeys(reader.encodings))
     return Converted(_header(message, "Subject"), reader.page, reader.attachments, encoding, warnings)
 
