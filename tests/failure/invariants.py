@@ -74,7 +74,7 @@ def objects_stored(folder: Path) -> set[str]:
 def assert_stores_agree(server: Server, when: str) -> None:
     """PostgreSQL, object store and index hold exactly the same documents. Stops the server to read its index."""
     with psycopg.connect(embedded.url_of(server.folder / "postgres")) as conn:
-        assert not broken(conn), when
+        assert (wrong := broken(conn)) == [], f"{wrong} {when}"
         live = live_chunks(conn)
         known = objects_known(conn)
     stored = objects_stored(server.folder / "objects")

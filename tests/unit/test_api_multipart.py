@@ -60,6 +60,7 @@ def test_pieces_of_any_size_give_the_same(body: bytes, size: int) -> None:
         (b"filename*=iso-8859-1'de'%DCber.pdf; filename=\"x.txt\"", "Über.pdf"),
         (b"filename=\"x.txt\"; filename*=UTF-8''%FF%FE", "x.txt"),
         (b"filename=\"x.txt\"; filename*=klingon''abc", "x.txt"),
+        (b"filename=\"x.txt\"; filename*=undefined''abc", "x.txt"),
         (b'filename="a \\"b\\".txt"', 'a "b".txt'),
         (b'filename="a %22b%22.txt"', 'a "b".txt'),
         (b'filename="../../etc/passwd"', "passwd"),

@@ -45,7 +45,8 @@ def test_encodings(encoding: str, said: str) -> None:
     data = said.encode(encoding)
     assert decoding.looks_textual(data)
     assert decoding.decode(data) == said
-    assert decoding.decode(data, declared="no-such-charset") == said
+    for nonsense in ("no-such-charset", "undefined", "rot13", "hex"):
+        assert decoding.decode(data, declared=nonsense) == said
 
 
 def test_what_is_declared() -> None:

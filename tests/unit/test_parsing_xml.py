@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistiller import errors
-from datadistiller.parsing import formats, limits, sniff, xml
+from datadistiller.model import Page, Problem
+from datadistiller.parsing import formats, limits, registry, sniff, xml
 from tests.fixtures import files
 from tests.unit.test_parsing_binary import blocks_of, parse
 
@@ -177,6 +178,18 @@ class TestMailbox:
         assert [page.problem.code if page.problem else page.label for page in pages] == [
             "encrypted", "limit_exceeded", "fine",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize(("depth", "problem"), [(150, None), (3000, "damaged")])
+    def test_parts_in_parts_without_end(self, tmp_path: Path, depth: int, problem: str | None) -> None:
+        path = tmp_path / "a.mbox"
+        mark = "From a@b Mon Jan  6 10:00:00 2025\n"
+        parts = "".join(f'Content-Type: multipart/mixed; boundary="b{n}"\n\n--b{n}\n' for n in range(depth))
+        path.write_text(f"{mark}Subject: deep\n{parts}\nLost.\n\n{mark}Subject: fine\n\nText.\n")
+        items = list(registry.parser_of(formats.MBOX).parse(path, formats.MBOX))
+        deep, fine = [item for item in items if isinstance(item, Page)]
+        assert (deep.problem.code if deep.problem else None, fine.text) == (problem, "fine\n\nText.")
+        told = [item.code for item in items if isinstance(item, Problem)]
+        assert told == ([] if problem else ["nested_too_deep"]), "nothing is left out without a word"
 
     def test_no_message(self, tmp_path: Path) -> None:
         path = tmp_path / "a.mbox"

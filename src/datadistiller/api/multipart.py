@@ -215,7 +215,7 @@ def _filename(disposition: bytes, options: dict[bytes, bytes]) -> str:
     """
     extended = _EXTENDED.search(disposition)
     if extended:
-        with suppress(LookupError, UnicodeDecodeError):
+        with suppress(LookupError, UnicodeError):
             return unquote_to_bytes(extended[2]).decode(extended[1].decode() or "utf-8")
     plain = options.get(b"filename", b"")
     for escaped, meant in ((b"%22", b'"'), (b"%0D", b"\r"), (b"%0A", b"\n")):

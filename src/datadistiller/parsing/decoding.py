@@ -146,16 +146,13 @@ def _known(name: str | None) -> str | None:
     """The declared charset as Python knows it. What the web calls latin-1 is Windows-1252."""
     try:
         found = codecs.lookup((name or "").strip(" \"'")).name
+        b"a".decode(found, "replace")  # raises for codecs that are no charsets: hex, rot13, undefined
     except (LookupError, ValueError):
         return None
     if found in ("iso8859-1", "ascii"):
         return "cp1252"
-    # Codecs that are no charsets (hex, rot13) or that run longer than the text they make are refused.
-    return (
-        found
-        if not re.fullmatch(r"(hex|base64|bz2|zlib|uu|quopri|rot13|punycode|idna|.*escape|utf-7)", found)
-        else None
-    )
+    # Those that run longer than the text they make are refused as well.
+    return None if re.fullmatch(r"(punycode|idna|.*escape|utf-7)", found) else found
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

@@ -33,6 +33,12 @@ _SHOWN = ("From", "To", "Cc", "Date")
 _SEALED = ("enveloped-data", "authEnveloped-data")
 _WRAPPED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 
+_TOO_DEEP = Problem(
+    "nested_too_deep",
+    f"Parts that lie more than {limits.MAX_DEPTH} deep in each other were left out.",
+    "Save the message inside by itself, and upload that.",
+)
+
 Message: TypeAlias = "email.message.Message[str, str]"  # generic for type checkers only
 
 
@@ -119,6 +125,7 @@ class _Reader:
         self.bodies = 0
         self._folder = ""  # the subjects of the attached messages that are being read
         self.passed_over = 0  # pictures that the text shows
+        self.cut = False  # something lies too deep
         self.encodings: list[str] = []
         self.warnings: list[Problem] = []
 
@@ -133,6 +140,7 @@ class _Reader:
     def _part(self, part: Message, depth: int) -> None:
         kind = part.get_content_type()
         if depth > limits.MAX_DEPTH:
+            self.cut = True
             return
         if kind == "multipart/encrypted":
             self.encrypted = True
@@ -219,7 +227,7 @@ def convert(data: bytes) -> Converted:
         raise errors.EncryptedDocument(
             "The message is encrypted.", hint="Decrypt it in your mail program, save it and upload that."
         )
-    warnings = [*reader.warnings, *pictures_not_read(reader.passed_over)]
+    warnings = [*reader.warnings, *pictures_not_read(reader.passed_over), *([_TOO_DEEP] if reader.cut else ())]
     encoding = wide or ", ".join(dict.fromkeys(reader.encodings))
     return Converted(_header(message, "Subject"), reader.page, reader.attachments, encoding, warnings)
 

@@ -81,6 +81,12 @@ def _items(data: bytes | None, number: int) -> Iterator[Item]:
     except errors.UnreadableDocument as unreadable:
         yield Page(number, "", problem=unreadable.problem())
         return
+    except MemoryError:
+        raise
+    except Exception as failure:  # one message of many, whatever the library makes of it
+        damaged = errors.DamagedDocument(f"Message {number} cannot be read ({type(failure).__name__}).")
+        yield Page(number, "", problem=damaged.problem())
+        return
     folder = f"{number} {message.subject.replace('/', '_')[:100]}".rstrip()
     for attached in message.attachments:
         yield replace(attached, path=f"{folder}/{attached.path}")
