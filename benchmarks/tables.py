@@ -24,7 +24,13 @@ from datadistiller.wiring.adapters import choose_embedder
 
 COUNTED = ["Wheat", "Coal", "Timber", "Salt", "Herring", "Iron", "Wool", "Wine"]
 ROWS, YEARS, QUESTIONS, K = 300, range(2010, 2022), 400, 5
-TYPES = {"markdown": formats.MARKDOWN, "csv": formats.CSV, "html": formats.HTML}
+TYPES = {
+    "markdown": formats.MARKDOWN,
+    "csv": formats.CSV,
+    "html": formats.HTML,
+    "html, two header rows": formats.HTML,
+    "csv, two header rows": formats.CSV,
+}
 Table = dict[str, list[int]]  # by port, a number for each year
 
 
@@ -39,10 +45,14 @@ def made(dice: random.Random) -> dict[str, Table]:
 def written(kind: str, table: Table) -> str:
     """A table as a file of this format."""
     rows = [["Port", *map(str, YEARS)], *([port, *map(str, numbers)] for port, numbers in table.items())]
-    if kind == "html":
-        return "<table>" + "".join("<tr><td>" + "<td>".join(row) for row in rows) + "</table>"
-    if kind == "csv":
-        return "\n".join(",".join(row) for row in rows)
+    decades = [f"{str(year)[:3]}0s" for year in YEARS]
+    above = ["", *(decade if n == 0 or decade != decades[n - 1] else "" for n, decade in enumerate(decades))]
+    if kind.startswith("html"):
+        spanned = "".join(f"<td colspan={decades.count(decade)}>{decade}" for decade in above if decade)
+        first = f"<tr><td>{spanned}" if "two" in kind else ""
+        return f"<table>{first}" + "".join("<tr><td>" + "<td>".join(row) for row in rows) + "</table>"
+    if kind.startswith("csv"):
+        return "\n".join(",".join(row) for row in ([above, *rows] if "two" in kind else rows))
     return "\n".join(["| " + " | ".join(row) + " |" for row in [rows[0], ["--"] * len(rows[0]), *rows[1:]]])
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import decoding, formats, html, json, pages, registry, sheets, sniff, tables, text
+from datadistiller.parsing import decoding, formats, headers, html, json, pages, registry, sheets, sniff, text
 
 RUSSIAN = "Однажды, в студёную зимнюю пору, я из лесу вышел; был сильный мороз."
 JAPANESE = "これは日本語の文章です。東京都の人口は約千四百万人であり、増加している。"
@@ -206,7 +206,7 @@ def test_long_tables_are_cut_into_blocks_that_keep_the_header() -> None:
     ],
 )
 def test_years_and_an_empty_corner_may_name_columns(rows: list[list[str]], named: bool) -> None:
-    assert (tables.header_row(rows) is not None) is named
+    assert (headers.header_row(rows) is not None) is named
 
 
 def test_the_rule_of_a_markdown_table_makes_its_first_row_the_header(tmp_path: Path) -> None:

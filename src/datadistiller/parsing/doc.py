@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, formats, tables
+from datadistiller.parsing import Header, Item, formats, headers, tables
 from datadistiller.parsing.doc_file import APART, DocFile, Properties
 from datadistiller.parsing.ole import Container
 from datadistiller.parsing.pages import PageBuilder
@@ -111,7 +111,7 @@ class _Body:
                 self.page.add(BlockKind.PARAGRAPH, "\n".join(row))
             return
         rows = [[" ".join(cell.split()) for cell in row] for row in rows]
-        self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, tables.header_row(rows))))
+        self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, headers.find(rows))))
 
 
 def _add_apart(file: DocFile, page: PageBuilder) -> None:

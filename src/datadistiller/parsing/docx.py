@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, formats, limits, office, tables
+from datadistiller.parsing import Header, Item, formats, headers, limits, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.passwords import Locked
@@ -17,6 +18,8 @@ _WHAT = "Word document"
 _UNSEEN = frozenset(("del", "moveFrom", "instrText", "delText", "Fallback", "delInstrText", "rPr", "pPr", "sdtPr"))
 _BREAKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
 _HEADING_NAME = re.compile(r"heading\s*([1-9])$", re.I)
+#: Columns that one cell reaches over, and the longest text that is said again in rows below it.
+_MOST_SPANNED, _MAX_SPREAD_CHARS = 63, 80
 _NOTES = (("footnotes", "Footnote"), ("endnotes", "Endnote"), ("comments", "Comment"))
 
 
@@ -128,15 +131,59 @@ class _Body:
         return style, numbered, indent, level
 
     def _table(self, table: Element) -> None:
-        rows = [[_cell(cell) for cell in _children(row, "tc")] for row in _children(table, "tr")]
-        merged = any(local(e) in ("gridSpan", "vMerge") for e in table.iter())
-        filled = [row for row in rows if any(row)]
-        if max((len(row) for row in filled), default=0) < 2:
+        rows = [_Row(row) for row in _children(table, "tr")]
+        filled = [row for row in rows if any(row.texts)]
+        if max((row.cells for row in filled), default=0) < 2:
             for row in filled:
-                self.page.add(BlockKind.PARAGRAPH, "\n".join(row))
+                self.page.add(BlockKind.PARAGRAPH, "\n".join(filter(None, row.texts)))
             return
-        header = None if merged else tables.header_row(filled)
-        self.page.add(BlockKind.TABLE, "\n".join(tables.lines(filled, header)))
+        for above, row in pairwise(filled):
+            row.go_on(above)
+        widths = {(at, column): width for at, row in enumerate(filled) for column, width in row.widths.items()}
+        told = sum(1 for _ in takewhile(lambda row: row.is_header, filled))
+        texts = [row.texts for row in filled]
+        header = headers.find(texts, widths, told if told < len(texts) else 0)
+        self.page.add(BlockKind.TABLE, "\n".join(tables.lines(texts, header)))
+
+
+class _Row:
+    """A row of a table, its cells in the columns of the table."""
+
+    def __init__(self, row: Element) -> None:
+        self.texts: list[str] = []
+        self.widths: dict[int, int] = {}  # by column, of cells that reach over several
+        self.cells = 0
+        self.is_header = _property(row, "trPr", "tblHeader") not in (None, "0", "false")
+        self._continued: list[int] = []  # columns of cells that go on a cell above
+        self.texts += [""] * _number(_property(row, "trPr", "gridBefore"))
+        for cell in _children(row, "tc"):
+            width = max(1, _number(_property(cell, "tcPr", "gridSpan")))
+            if width > 1:
+                self.widths[len(self.texts)] = width
+            if _property(cell, "tcPr", "vMerge") in ("", "continue"):
+                self._continued.append(len(self.texts))
+            self.texts += [_cell(cell), *[""] * (width - 1)]
+            self.cells += 1
+
+    def go_on(self, above: _Row) -> None:
+        """Says again what cells of the row above say that reach into this one, if it is short."""
+        for column in self._continued:
+            if not self.texts[column] and column < len(above.texts) and len(above.texts[column]) <= _MAX_SPREAD_CHARS:
+                self.texts[column] = above.texts[column]
+
+
+def _property(element: Element, group: str, name: str) -> str | None:
+    """The value of a property of a row or a cell: empty if it has none, None if it is not set."""
+    for child in element:
+        if local(child) == group:
+            found = next((entry for entry in child if local(entry) == name), None)
+            return None if found is None else attribute(found, "val") or ""
+    return None
+
+
+def _number(said: str | None) -> int:
+    """A number of columns, as far as anybody has so many."""
+    return min(int(said), _MOST_SPANNED) if said and said.isdecimal() and len(said) < 6 else 0
 
 
 def _children(element: Element, name: str) -> Iterator[Element]:

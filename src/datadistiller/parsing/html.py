@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from datadistiller.model import BlockKind, Page, Problem
-from datadistiller.parsing import Header, Item, decoding, formats, html_article, limits, pages, tables
+from datadistiller.parsing import Header, Item, decoding, formats, headers, html_article, limits, pages, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _UNSHOWN = re.compile(r"<(?:!--|(script|style)\b)", re.I)
@@ -26,6 +26,8 @@ _BREAK_NAMES = (
 _BREAKS = frozenset(_BREAK_NAMES.split())
 _HEADINGS = {f"h{n}": n for n in range(1, 7)}
 _LISTS = frozenset(("ul", "ol", "menu"))
+#: Columns that one cell reaches over, and columns that cells from rows above reach into.
+_MOST_SPANNED, _MOST_HANGING = 50, 200
 _META = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{2,40})", re.I)
 _XML_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
 
@@ -37,8 +39,46 @@ class _Table:
         self.rows: list[list[str]] = []
         self.cell = 0  # where in the last row text goes
         self.layout = False
-        self.spans = False
-        self.named = True  # no cell of the first row is an ordinary one
+        self.named = 0  # so many rows have no ordinary cell
+        self._widths: dict[tuple[int, int], int] = {}
+        self._heights: dict[tuple[int, int], int] = {}
+        self._hanging: dict[int, int] = {}  # columns that cells from above reach into: in how many rows more
+
+    def open_row(self) -> None:
+        """A row begins."""
+        self.rows.append([])
+        self._hanging = {column: rows - 1 for column, rows in self._hanging.items() if rows > 1}
+
+    def open_cell(self, named: bool, width: int, height: int) -> None:
+        """A cell begins, right of the others and of what hangs down; ``named``: it is one of a header."""
+        row, at = self.rows[-1], len(self.rows) - 1
+        if not row and named and self.named == at:
+            self.named += 1
+        elif not named:
+            self.named = min(self.named, at)
+        while len(row) in self._hanging:
+            row.append("")
+        self.cell = len(row)
+        row += [""] * width
+        if width > 1:
+            self._widths[at, self.cell] = width
+        if height > 1 and len(self._hanging) + width <= _MOST_HANGING:
+            self._heights[at, self.cell] = height
+            self._hanging |= dict.fromkeys(range(self.cell, self.cell + width), height)
+
+    def filled(self) -> list[list[str]]:
+        """The rows that hold something."""
+        return [row for row in self.rows if any(row)]
+
+    def lines(self) -> Iterator[str]:
+        """The table as lines."""
+        kept = [at for at, row in enumerate(self.rows) if any(row)]
+        numbers = {at: number for number, at in enumerate(kept)}
+        widths = {(numbers[at], column): width for (at, column), width in self._widths.items() if at in numbers}
+        headers.spread(self.rows, self._heights)
+        rows = [self.rows[at] for at in kept]
+        named = sum(at < self.named for at in kept)
+        return tables.lines(rows, headers.find(rows, widths, named if named < len(rows) else 0))
 
 
 class _Converter(HTMLParser):
@@ -134,13 +174,10 @@ class _Converter(HTMLParser):
         elif self._tables:
             table = self._tables[-1]
             if tag == "tr" or not table.rows:
-                table.rows.append([])
+                table.open_row()
             if tag != "tr":
-                span = attrs.get("colspan") or ""
-                table.cell = len(table.rows[-1])
-                table.rows[-1] += [""] * (min(50, int(span)) if re.fullmatch("[1-9][0-9]{0,3}", span) else 1)
-                table.named &= tag == "th" or len(table.rows) > 1
-                table.spans |= (attrs.get("rowspan") or "1") not in ("1", "0")
+                width, height = (_span(attrs.get(name)) for name in ("colspan", "rowspan"))
+                table.open_cell(tag == "th", min(width, _MOST_SPANNED), height)
 
     def _close(self, tag: str) -> None:
         self._flush()
@@ -207,14 +244,17 @@ class _Converter(HTMLParser):
 
     def _end_table(self) -> None:
         table = self._tables.pop()
-        rows = [row for row in table.rows if any(row)]
+        rows = table.filled()
         if max((sum(1 for cell in row if cell) for row in rows), default=0) < 2:
             for row in rows:
                 self.page.add(BlockKind.PARAGRAPH, " ".join(row))
             return
-        named = table.named and len(rows) > 1 and rows[0] is table.rows[0]
-        header = None if table.spans else rows[0] if named else tables.header_row(rows)
-        self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, header)))
+        self.page.add(BlockKind.TABLE, "\n".join(table.lines()))
+
+
+def _span(said: str | None) -> int:
+    """How many columns or rows a cell reaches over; a strange number is 1."""
+    return int(said) if said and re.fullmatch("[1-9][0-9]{0,3}", said) else 1
 
 
 def convert(markup: str) -> tuple[str, PageBuilder]:

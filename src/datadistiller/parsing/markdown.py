@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, formats, tables
+from datadistiller.parsing import Header, Item, formats, headers, tables
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.text import read_text
 
@@ -132,7 +132,9 @@ class _Scanner:
             self.page.add(self._kind, text)
         elif self._kind is BlockKind.TABLE:
             rows = [_cells(line) for line in self._lines]
-            self.page.add(self._kind, "\n".join(tables.lines(rows, rows[0] if rows else None)))
+            self.page.add(
+                self._kind, "\n".join(tables.lines(rows, headers.Names(headers.flat(rows[0])) if rows else None))
+            )
         elif self._lines:
             self.page.add(self._kind, inline(text))
         self._lines, self._kind = [], BlockKind.PARAGRAPH

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Problem
-from datadistiller.parsing import archive, limits, odf_locked, passwords, tables
+from datadistiller.parsing import archive, headers, limits, odf_locked, passwords, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 
@@ -205,17 +205,21 @@ class Body:
                 self.add(child, depth + 1)
 
     def _table(self, table: Element) -> None:
-        rows = [cells(row) for row in _rows(table)]
+        elements = list(_rows(table))
+        rows = [cells(row) for row in elements]
         self._notes += (_note(e) for e in table.iter() if local(e) in ("note", "annotation"))
-        filled = [row for row in rows if any(row)]
-        if max((len(row) for row in filled), default=0) < 2:
-            for row in filled:
-                self.page.add(BlockKind.PARAGRAPH, "\n".join(row))
+        kept = [at for at, row in enumerate(rows) if any(row)]
+        if max((len(rows[at]) for at in kept), default=0) < 2:
+            for at in kept:
+                self.page.add(BlockKind.PARAGRAPH, "\n".join(rows[at]))
             return
-        spans = ("number-columns-spanned", "number-rows-spanned")
-        merged = any((attribute(e, name) or "1") != "1" for e in table.iter() for name in spans)
-        filled = [[" ".join(cell.split()) for cell in row] for row in filled]
-        header = None if merged else tables.header_row(filled)
+        heights = {(at, c): n for at in kept for c, n in _spans(elements[at], "rows") if c < len(rows[at])}
+        headers.spread(rows, heights)
+        widths = {(n, c): width for n, at in enumerate(kept) for c, width in _spans(elements[at], "columns")}
+        named = {id(row) for group in table if local(group) == "table-header-rows" for row in group}
+        told = sum(id(elements[at]) in named for at in kept)
+        filled = [headers.flat(rows[at]) for at in kept]
+        header = headers.find(filled, widths, told if told < len(filled) else 0)
         self.page.add(BlockKind.TABLE, "\n".join(tables.lines(filled, header)))
 
 
@@ -258,6 +262,17 @@ def cells(row: Element) -> list[str]:
         found += [""] * gap + [text] * repeated
         gap = 0
     return found
+
+
+def _spans(row: Element, what: str) -> Iterator[tuple[int, int]]:
+    """(column, how many columns or rows it reaches over) of each cell of a row that reaches over several."""
+    column = 0
+    for cell in row:
+        if local(cell) in ("table-cell", "covered-table-cell"):
+            reach = min(repeats(cell, f"number-{what}-spanned"), MAX_COLUMNS)
+            if reach > 1:
+                yield column, reach
+            column += repeats(cell, "number-columns-repeated")
 
 
 def repeats(element: Element, name: str) -> int:

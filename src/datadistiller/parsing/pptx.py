@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import Header, Item, formats, limits, office, tables
+from datadistiller.parsing import Header, Item, formats, headers, limits, office, tables
 from datadistiller.parsing.archive import Archive, Element, attribute, local
 from datadistiller.parsing.pages import PageBuilder
 from datadistiller.parsing.passwords import Locked
@@ -73,8 +73,18 @@ def _add_table(table: Element, page: PageBuilder) -> None:
         for row in table
         if local(row) == "tr"
     ]
-    merged = any(attribute(e, "gridSpan") or attribute(e, "rowSpan") for e in table.iter())
-    page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, None if merged else tables.header_row(rows))))
+    page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, headers.find(rows, _widths(table)))))
+
+
+def _widths(table: Element) -> dict[tuple[int, int], int]:
+    """The cells that reach over several columns; the columns they reach over have empty cells of their own."""
+    found = {}
+    for at, row in enumerate(element for element in table if local(element) == "tr"):
+        for column, cell in enumerate(element for element in row if local(element) == "tc"):
+            width = attribute(cell, "gridSpan") or ""
+            if width.isdecimal() and int(width[:5]) > 1:
+                found[at, column] = int(width[:5])
+    return found
 
 
 def _add_related(archive: Archive, part: str, page: PageBuilder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from datadistiller.model import BlockKind
-from datadistiller.parsing import tables
+from datadistiller.parsing import headers, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _HEADING_NAME = re.compile(r"heading\s*([1-9])$", re.I)
@@ -120,7 +120,7 @@ class Blocks:
                 self.page.add(BlockKind.PARAGRAPH, "\n".join(row))
             return
         rows = [[" ".join(cell.split()) for cell in row] for row in rows]
-        header = None if merged else tables.header_row(rows)
+        header = None if merged else headers.find(rows)
         self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, header)))
 
 

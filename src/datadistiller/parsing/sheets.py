@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datadistiller import cells
 from datadistiller.cells import Cells
 from datadistiller.model import BlockKind
-from datadistiller.parsing import tables
+from datadistiller.parsing import headers, tables
 from datadistiller.parsing.pages import PageBuilder, clean, is_clean
 
 _MAX_ROWS = 1000
@@ -129,7 +129,7 @@ def add_unplaced(rows: Iterable[list[str]], page: PageBuilder) -> None:
 def _add_run(run: list[Row], header: list[str] | None, begun: bool, page: PageBuilder) -> list[str] | None:
     """Adds rows that are not empty, if there are any; returns the header of the table they belong to."""
     if begun:
-        _add_lines(run, header, None, page)
+        _add_lines(run, header, 0, page)
         return header
     return _add_table(run, header, page) if run else header
 
@@ -145,21 +145,23 @@ def _add_table(run: list[Row], above: list[str] | None, page: PageBuilder) -> li
     if not run:
         return None
     rows = [row for _, row in run]
-    own = tables.header_row(rows)
-    header = tables.flat(own) if own is not None else None
+    own = headers.find(rows)
+    header = list(own.names) if own is not None else None
     if header is None and not single and above is not None and max(map(len, rows)) <= len(above):
         header = above
-    _add_lines(run, header, own, page)
-    if header is None and len(rows) == 1 and tables.names_columns(rows[0]):
-        return tables.flat(rows[0])  # parted from its rows by an empty one
+    _add_lines(run, header, own.rows if own is not None else 0, page)
+    if header is None and len(rows) == 1 and headers.names_columns(rows[0]):
+        return headers.flat(rows[0])  # parted from its rows by an empty one
     return header
 
 
-def _add_lines(run: list[Row], header: list[str] | None, own: object, page: PageBuilder) -> None:
-    """Adds a table; its ``own`` header is a line as it stands."""
+def _add_lines(run: list[Row], header: list[str] | None, own: int, page: PageBuilder) -> None:
+    """Adds a table; the first ``own`` rows are its header and stand as they are."""
     table = _Block(page)
-    for row in run:
-        table.add_row(row, None if row[1] is own else header)
+    for row in run[:own]:
+        table.add_row(row, None)
+    for row in run[own:]:
+        table.add_row(row, header)
     table.end(BlockKind.TABLE)
 
 

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from datadistiller import errors
 from datadistiller.model import BlockKind
-from datadistiller.parsing import Header, Item, decoding, formats, limits, pages, tables
+from datadistiller.parsing import Header, Item, decoding, formats, headers, limits, pages, tables
 from datadistiller.parsing.pages import PageBuilder
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_:.-]{2,40})", re.I)
@@ -199,7 +199,7 @@ class _Converter:
     def _end_table(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
-            self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, tables.header_row(rows))))
+            self.page.add(BlockKind.TABLE, "\n".join(tables.lines(rows, headers.find(rows))))
 
 
 def _flat(parts: list[str]) -> str:
