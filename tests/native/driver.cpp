@@ -46,15 +46,18 @@ bool same(const std::vector<T>& a, const std::vector<T>& b, size_t count) {
     return memcmp(a.data(), b.data(), count * sizeof(T)) == 0;
 }
 
-// Rows in eight bits, with room for the rows that pad a tile.
+// Rows in eight bits.
 struct Rows {
     std::vector<uint8_t> values;
     std::vector<float> scales, zeros;
     size_t width;
 
     Rows(size_t rows, size_t width)
-        : values((rows + dd::TILE_TOKENS) * width), scales(rows + dd::TILE_TOKENS), zeros(rows + dd::TILE_TOKENS), width(width) {}
+        : values(rows * width), scales(rows), zeros(rows), width(width) {}
     dd::Quantized view() { return {values.data(), scales.data(), zeros.data(), width}; }
+    bool operator==(const Rows& other) const {
+        return values == other.values && same(scales, other.scales, scales.size()) && same(zeros, other.zeros, zeros.size());
+    }
 };
 
 void compare_rows(const dd::Kernels& plain, const dd::Kernels& fast, Random& random, size_t dim, float size) {
@@ -67,17 +70,22 @@ void compare_rows(const dd::Kernels& plain, const dd::Kernels& fast, Random& ran
     plain.add(row.data(), dim, a.data());
     fast.add(row.data(), dim, b.data());
     require(same(a, b, dim), "add");
-    Rows c(1, dim), d(1, dim);
-    plain.quantize(a.data(), c.view(), 0);
-    fast.quantize(b.data(), d.view(), 0);
-    require(same(c.values, d.values, dim) && same(c.scales, d.scales, 1) && same(c.zeros, d.zeros, 1), "quantize");
-    plain.normalize(a.data(), dim, {gain.data(), bias.data()}, 1e-12f);
-    fast.normalize(b.data(), dim, {gain.data(), bias.data()}, 1e-12f);
-    require(same(a, b, dim), "normalize");
+}
+
+void compare_rounding(const dd::Kernels& plain, const dd::Kernels& fast, Random& random, size_t rows, size_t dim, float size) {
+    const std::vector<float> gain = random.reals(dim, 1), bias = random.reals(dim, 1);
+    std::vector<float> a = random.reals(rows * 2 * dim, size), b = a;
+    Rows c(rows, dim), d(rows, dim);
+    plain.quantize(a.data(), rows, 2 * dim, c.view());
+    fast.quantize(b.data(), rows, 2 * dim, d.view());
+    require(c == d, "quantize");
+    plain.normalize(a.data(), rows, {gain.data(), bias.data()}, 1e-12f, c.view());
+    fast.normalize(b.data(), rows, {gain.data(), bias.data()}, 1e-12f, d.view());
+    require(same(a, b, a.size()) && c == d, "normalize");
 }
 
 void compare_linear(const dd::Kernels& plain, const dd::Kernels& fast, Random& random, size_t rows, size_t inputs, size_t outputs) {
-    const size_t room = (rows + dd::TILE_TOKENS) * outputs;
+    const size_t room = rows * outputs;
     std::vector<int8_t> packed = random.bytes(inputs * outputs, 64);
     packed[0] = packed[2] = -127;  // the largest there may be, beside the smallest
     packed[1] = packed[3] = 1;
@@ -91,15 +99,15 @@ void compare_linear(const dd::Kernels& plain, const dd::Kernels& fast, Random& r
         std::vector<float> a = random.reals(room, 1), b = a;
         plain.linear(in.view(), rows, layer, finish, a.data());
         fast.linear(in.view(), rows, layer, finish, b.data());
-        require(same(a, b, rows * outputs), "linear " + std::to_string(static_cast<int>(finish)));
+        require(same(a, b, room), "linear " + std::to_string(static_cast<int>(finish)));
     }
 }
 
 void compare_attention(const dd::Kernels& plain, const dd::Kernels& fast, Random& random, size_t tokens, size_t head) {
     const size_t dim = 2 * head, pitch = dd::rounded_up(tokens, dd::TILE_OUTPUTS), tile = dd::TILE_TOKENS;
-    std::vector<uint8_t> queries((pitch + tile) * head), chances(tile * pitch);
+    std::vector<uint8_t> queries(pitch * head), chances(tile * pitch);
     std::vector<int8_t> keys(pitch * head), values(pitch * head);
-    std::vector<float> query_scales(pitch + tile), key_scales(pitch), masks(pitch), value_scales(head), scores(tile * pitch);
+    std::vector<float> query_scales(pitch), key_scales(pitch), masks(pitch), value_scales(head), scores(tile * pitch);
     std::vector<int32_t> key_sums(pitch);
     const dd::AttentionRoom room{pitch, queries.data(), query_scales.data(), keys.data(), key_scales.data(), masks.data(),
                                  key_sums.data(), values.data(), value_scales.data(), scores.data(), chances.data()};
@@ -115,11 +123,14 @@ void compare(const dd::Kernels& fast) {
     const dd::Kernels& plain = *dd::reference_kernels();
     Random random;
     for (const size_t dim : {64, 128, 384, 448})
-        for (const float size : {0.f, 1e-6f, 0.5f, 40.f}) compare_rows(plain, fast, random, dim, size);
-    for (const size_t rows : {1, 5, 6, 7, 13})
+        for (const float size : {0.f, 1e-6f, 0.5f, 40.f}) {
+            compare_rows(plain, fast, random, dim, size);
+            for (const size_t rows : {1, 5, 7, 14}) compare_rounding(plain, fast, random, rows, dim, size);
+        }
+    for (const size_t rows : {1, 2, 3, 4, 5, 6, 7, 13})
         for (const size_t inputs : {64, 320, 384}) compare_linear(plain, fast, random, rows, inputs, 128);
     compare_linear(plain, fast, random, 3, 1536, 64);
-    for (const size_t tokens : {1, 4, 5, 16, 17, 63, 64, 65, 131}) compare_attention(plain, fast, random, tokens, 32);
+    for (const size_t tokens : {1, 4, 5, 16, 17, 32, 33, 63, 64, 65, 96, 97, 131}) compare_attention(plain, fast, random, tokens, 32);
     for (const size_t head : {64, 96, 128}) compare_attention(plain, fast, random, 37, head);
 }
 

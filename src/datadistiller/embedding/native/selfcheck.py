@@ -36,7 +36,8 @@ def proven(card: artifact.Card, kernels: str = "auto") -> Engine:
     if not _proves_itself(engine, card.check):
         raise errors.SetupError(
             f"The native embedding engine does not compute here what it should (kernels {engine.kernels}).",
-            hint="DATADISTILLER_EMBEDDING_ENGINE=onnx does without it. Please report the processor's model.",
+            hint="Convert the model again if an earlier version converted it. Else DATADISTILLER_EMBEDDING_ENGINE=onnx "
+            "does without the engine; please report the processor's model.",
         )
     return engine
 

@@ -23,7 +23,7 @@ const Kernels& chosen(const char* name) {
     return *kernels;
 }
 
-// Zeroed memory, aligned for the kernels: rows that pad a tile are computed too, and shall be numbers.
+// Zeroed memory, aligned for the kernels: keys that pad a tile are computed too, and shall be numbers.
 template <class T>
 class Buffer {
   public:
@@ -131,11 +131,11 @@ class Turns {
 class Encoder::Room {
   public:
     Room(const Shape& shape, size_t tokens, size_t longest)
-        : rows_(tokens + TILE_TOKENS), keys_(rounded_up(longest, TILE_OUTPUTS)), head_(shape.head()),
+        : rows_(tokens), keys_(rounded_up(longest, TILE_OUTPUTS)), head_(shape.head()),
           hidden(rows_ * shape.dim), qkv(rows_ * 3 * shape.dim), inner(rows_ * shape.inner),
           values_(rows_ * std::max(shape.dim, shape.inner)), scales_(rows_), zeros_(rows_),
-          queries_((keys_ + TILE_TOKENS) * head_), key_values_(keys_ * head_), value_values_(keys_ * head_),
-          query_scales_(keys_ + TILE_TOKENS), key_scales_(keys_), key_masks_(keys_),
+          queries_(keys_ * head_), key_values_(keys_ * head_), value_values_(keys_ * head_),
+          query_scales_(keys_), key_scales_(keys_), key_masks_(keys_),
           value_scales_(head_), scores_(TILE_TOKENS * keys_), key_sums_(keys_), chances_(TILE_TOKENS * keys_) {}
 
   private:
@@ -214,7 +214,6 @@ void Encoder::encode_group(const Texts& group, Room& room, float* out) const {
 // Word, position and kind of each token. Leaves rows and their eight bits ready for the first layer, as every layer does.
 void Encoder::embed(const Texts& group, Room& room) const {
     const size_t dim = shape().dim;
-    const Quantized ready = room.quantized(dim);
     size_t t = 0;
     for (size_t n = 0; n < group.count; n++)
         for (int32_t place = 0; place < group.lengths[n]; place++, t++) {
@@ -223,9 +222,8 @@ void Encoder::embed(const Texts& group, Room& room) const {
             const size_t second = group.firsts && place >= group.firsts[n] ? shape().positions : 0;
             const float* position = weights_.positions + (second + static_cast<size_t>(place)) * dim;
             kernels_.embed(weights_.words + id * dim, weights_.word_scales[id], position, dim, row);
-            kernels_.normalize(row, dim, weights_.norm, shape().epsilon);
-            kernels_.quantize(row, ready, t);
         }
+    kernels_.normalize(room.hidden.get(), room.tokens, weights_.norm, shape().epsilon, room.quantized(dim));
 }
 
 // hidden = norm(hidden + attention(hidden))
@@ -241,12 +239,9 @@ void Encoder::attend(const Texts& group, const Layer& layer, Room& room) const {
         for (size_t first = 0; first < dim; first += head) kernels_.attend(text + first, tokens, dim, head, attention);
         text += tokens * 3 * dim;
     }
-    for (size_t t = 0; t < room.tokens; t++) kernels_.quantize(qkv + t * 3 * dim, in, t);
+    kernels_.quantize(qkv, room.tokens, 3 * dim, in);
     kernels_.linear(in, room.tokens, layer.attention_out, Finish::RESIDUAL, hidden);
-    for (size_t t = 0; t < room.tokens; t++) {
-        kernels_.normalize(hidden + t * dim, dim, layer.attention_norm, shape().epsilon);
-        kernels_.quantize(hidden + t * dim, in, t);
-    }
+    kernels_.normalize(hidden, room.tokens, layer.attention_norm, shape().epsilon, in);
 }
 
 // hidden = norm(hidden + outer(gelu(inner(hidden))))
@@ -255,12 +250,9 @@ void Encoder::think(const Layer& layer, Room& room) const {
     const Quantized in = room.quantized(dim), bent = room.quantized(width);
     float *inner = room.inner.get(), *hidden = room.hidden.get();
     kernels_.linear(in, room.tokens, layer.inner, Finish::GELU, inner);
-    for (size_t t = 0; t < room.tokens; t++) kernels_.quantize(inner + t * width, bent, t);
+    kernels_.quantize(inner, room.tokens, width, bent);
     kernels_.linear(bent, room.tokens, layer.outer, Finish::RESIDUAL, hidden);
-    for (size_t t = 0; t < room.tokens; t++) {
-        kernels_.normalize(hidden + t * dim, dim, layer.output_norm, shape().epsilon);
-        kernels_.quantize(hidden + t * dim, in, t);
-    }
+    kernels_.normalize(hidden, room.tokens, layer.output_norm, shape().epsilon, in);
 }
 
 // The mean of a text's rows, or its first one, as a unit vector.
@@ -288,7 +280,7 @@ void Encoder::score(const Texts& group, Room& room, float* out) const {
     const Quantized in = room.quantized(dim);
     const float* row = room.hidden.get();
     for (size_t n = 0; n < group.count; n++) {
-        kernels_.quantize(row, in, n);
+        kernels_.quantize(row, 1, dim, in.from(n));
         row += static_cast<size_t>(group.lengths[n]) * dim;
     }
     float* pooled = room.qkv.get();

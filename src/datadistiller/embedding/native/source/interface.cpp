@@ -10,7 +10,7 @@
 namespace {
 
 // Raised whenever a function here or the arithmetic changes.
-constexpr int32_t INTERFACE = 2;
+constexpr int32_t INTERFACE = 3;
 
 enum Outcome : int32_t { DONE = 0, STOPPED = 1, REFUSED = 2, FAILED = 3 };
 

@@ -13,6 +13,8 @@ struct Quantized {
     float* scales;    // [rows]
     float* zeros;     // [rows]
     size_t width;
+
+    Quantized from(size_t row) const { return {values + row * width, scales + row, zeros + row, width}; }
 };
 
 enum class Finish {
@@ -24,11 +26,11 @@ enum class Finish {
 // Room for the attention of one head over one text, for one thread.
 struct AttentionRoom {
     size_t pitch;        // tokens, rounded up to TILE_OUTPUTS
-    uint8_t* queries;    // [pitch + TILE_TOKENS][head], 128 added
-    float* query_scales; // [pitch + TILE_TOKENS], with the factors that make exp a power of two
+    uint8_t* queries;    // [pitch][head], 128 added
+    float* query_scales; // [pitch], with the factors that make exp a power of two
     int8_t* keys;        // packed as a panel of `pitch` outputs and `head` inputs
     float* key_scales;   // [pitch]
-    float* key_masks;    // [pitch] 0, or a score that is never chosen where there is no token
+    float* key_masks;    // [pitch] 0, or a score that is never chosen where there is no token, and anything for a key
     int32_t* key_sums;   // [pitch] -128 times the sum of the key
     int8_t* values;      // head / 32 panels of 32 outputs and `pitch` inputs
     float* value_scales; // [head]
@@ -42,13 +44,13 @@ struct Kernels {
     // row = word * scale + position
     void (*embed)(const int8_t* word, float scale, const float* position, size_t dim, float* row);
 
-    // Layer norm of a row, in place.
-    void (*normalize)(float* row, size_t dim, const Norm& norm, float epsilon);
+    // Layer norm of `count` rows, in place, and of what it leaves into the first rows of `out`.
+    void (*normalize)(float* rows, size_t count, const Norm& norm, float epsilon, const Quantized& out);
 
-    // A row into `out`'s row `at`.
-    void (*quantize)(const float* row, const Quantized& out, size_t at);
+    // `count` rows, `pitch` floats apart, into the first rows of `out`.
+    void (*quantize)(const float* rows, size_t count, size_t pitch, const Quantized& out);
 
-    // `rows` rows through a layer. Reads and writes up to TILE_TOKENS - 1 rows more: buffers have room for them.
+    // `rows` rows through a layer.
     void (*linear)(const Quantized& in, size_t rows, const Linear& layer, Finish finish, float* out);
 
     // One head of one text: `qkv` is its first token's queries, [tokens][3 dim]; the result replaces the queries.
@@ -58,8 +60,10 @@ struct Kernels {
     void (*add)(const float* row, size_t dim, float* sum);
 };
 
-// gelu(t) - t for t >= 0, which is gelu(-t): 32 segments of 1/8, each c[0] + f (c[1] + f c[2]) with f in [0, 1).
+// gelu(x) in segments n = -15 to 15 of .27, the middle one around 0: c[0] + x (c[1] + x c[2]), c of column n modulo 32.
 extern const float GELU_TABLE[3][32];
+constexpr float GELU_END = 4.15f, GELU_SEGMENTS = 3.7037037f;  // where the last segments are entered at the latest; per unit
+constexpr float LOWEST_BITS = 12582912.f;  // 1.5 * 2^23: added to a small number, it leaves the nearest whole one there
 
 // Sets of kernels; null where they were not compiled. `reference` is plain loops, for tests.
 const Kernels* reference_kernels();

@@ -11,29 +11,29 @@ namespace {
 #endif
 
 struct AvxVnni : Avx2Lanes {
-    template <class Sink>
+    template <int ROWS, class Sink>
     static void weights_tile(const uint8_t* a, size_t a_pitch, const int8_t* panel, int steps, const Sink& sink) {
-        tile<TILE_OUTPUTS>(a, a_pitch, panel, TILE_OUTPUTS * QUAD, steps, sink);
+        tile<ROWS, TILE_OUTPUTS>(a, a_pitch, panel, TILE_OUTPUTS * QUAD, steps, sink);
     }
 
     // As Avx512::tile, in strips of 16 outputs: twelve accumulators, two registers of weights, one of inputs.
-    template <int N, class Sink>
+    template <int ROWS, int N, class Sink>
     static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, const Sink& sink) {
         for (int strip = 0; strip < N; strip += LANES)
-            tile_strip(a, a_pitch, b + strip * QUAD, b_pitch, steps, strip, sink);
+            tile_strip<ROWS>(a, a_pitch, b + strip * QUAD, b_pitch, steps, strip, sink);
     }
 
   private:
-    template <class Sink>
+    template <int ROWS, class Sink>
     static void tile_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, int strip,
                            const Sink& sink) {
-        __m256i total[TILE_TOKENS][2];
+        __m256i total[ROWS][2];
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) total[i][0] = total[i][1] = _mm256_setzero_si256();
+        for (int i = 0; i < ROWS; i++) total[i][0] = total[i][1] = _mm256_setzero_si256();
         for (int step = 0; step < steps; step++) {
             const __m256i left = load_eight(b + step * b_pitch), right = load_eight(b + step * b_pitch + 32);
 #pragma GCC unroll 6
-            for (int i = 0; i < TILE_TOKENS; i++) {
+            for (int i = 0; i < ROWS; i++) {
                 int32_t quad;
                 __builtin_memcpy(&quad, a + i * a_pitch + step * QUAD, QUAD);
                 const __m256i input = _mm256_set1_epi32(quad);
@@ -43,7 +43,7 @@ struct AvxVnni : Avx2Lanes {
         }
         const auto take = sink(strip);
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) take(i, Ints{total[i][0], total[i][1]});
+        for (int i = 0; i < ROWS; i++) take(i, Ints{total[i][0], total[i][1]});
     }
 };
 

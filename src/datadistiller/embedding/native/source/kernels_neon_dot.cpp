@@ -20,19 +20,19 @@ struct NeonDot : NeonLanes {
         return panel;
     }
 
-    template <class Sink>
+    template <int ROWS, class Sink>
     static void weights_tile(const uint8_t* a, size_t a_pitch, const Panel& panel, int steps, const Sink& sink) {
         for (int strip = 0; strip < TILE_OUTPUTS; strip += LANES)
-            tile_strip(a, a_pitch, panel.weights + strip * QUAD, TILE_OUTPUTS * QUAD, steps, panel.begins, strip, sink);
+            tile_strip<ROWS>(a, a_pitch, panel.weights + strip * QUAD, TILE_OUTPUTS * QUAD, steps, panel.begins, strip, sink);
     }
 
     // As Avx512::tile, in strips of 16 outputs: 24 accumulators, six registers of inputs, one or two of weights.
-    template <int N, class Sink>
+    template <int ROWS, int N, class Sink>
     static void tile(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps, const Sink& sink) {
         alignas(ALIGNMENT) int32_t begins[N];
         begin<N>(b, b_pitch, steps, begins);
         for (int strip = 0; strip < N; strip += LANES)
-            tile_strip(a, a_pitch, b + strip * QUAD, b_pitch, steps, begins, strip, sink);
+            tile_strip<ROWS>(a, a_pitch, b + strip * QUAD, b_pitch, steps, begins, strip, sink);
     }
 
   private:
@@ -52,30 +52,31 @@ struct NeonDot : NeonLanes {
     static int8x16_t lowered(uint8x16_t inputs) { return vreinterpretq_s8_u8(veorq_u8(inputs, vdupq_n_u8(128))); }
 
     // The weights of one step times the quadruple `Q` of each token's inputs.
-    template <int Q>
-    static void step(int32x4_t (&total)[TILE_TOKENS][REGISTERS], const int8x16_t (&inputs)[TILE_TOKENS], const int8_t* b) {
+    template <int Q, int ROWS>
+    static void step(int32x4_t (&total)[ROWS][REGISTERS], const int8x16_t (&inputs)[ROWS],
+                     const int8_t* b) {
 #pragma GCC unroll 4
         for (int j = 0; j < REGISTERS; j++) {
             const int8x16_t weights = vld1q_s8(b + j * 16);
 #pragma GCC unroll 6
-            for (int i = 0; i < TILE_TOKENS; i++)
+            for (int i = 0; i < ROWS; i++)
                 total[i][j] = vdotq_laneq_s32(total[i][j], weights, inputs[i], Q);
         }
     }
 
-    template <class Sink>
+    template <int ROWS, class Sink>
     static void tile_strip(const uint8_t* a, size_t a_pitch, const int8_t* b, size_t b_pitch, int steps,
                            const int32_t* begins, int strip, const Sink& sink) {
-        int32x4_t total[TILE_TOKENS][REGISTERS];
-        int8x16_t inputs[TILE_TOKENS];
+        int32x4_t total[ROWS][REGISTERS];
+        int8x16_t inputs[ROWS];
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++)
+        for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < REGISTERS; j++) total[i][j] = vld1q_s32(begins + strip + 4 * j);
         int done = 0;
         for (; done + QUADS <= steps; done += QUADS, b += QUADS * b_pitch) {
 #pragma GCC unroll 6
-            for (int i = 0; i < TILE_TOKENS; i++) inputs[i] = lowered(vld1q_u8(a + i * a_pitch + done * QUAD));
+            for (int i = 0; i < ROWS; i++) inputs[i] = lowered(vld1q_u8(a + i * a_pitch + done * QUAD));
             step<0>(total, inputs, b);
             step<1>(total, inputs, b + b_pitch);
             step<2>(total, inputs, b + 2 * b_pitch);
@@ -83,7 +84,7 @@ struct NeonDot : NeonLanes {
         }
         for (; done < steps; done++, b += b_pitch) {
 #pragma GCC unroll 6
-            for (int i = 0; i < TILE_TOKENS; i++) {
+            for (int i = 0; i < ROWS; i++) {
                 uint32_t quad;
                 __builtin_memcpy(&quad, a + i * a_pitch + done * QUAD, QUAD);
                 inputs[i] = lowered(vreinterpretq_u8_u32(vdupq_n_u32(quad)));
@@ -92,7 +93,7 @@ struct NeonDot : NeonLanes {
         }
         const auto take = sink(strip);
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE_TOKENS; i++) take(i, Ints{{total[i][0], total[i][1], total[i][2], total[i][3]}});
+        for (int i = 0; i < ROWS; i++) take(i, Ints{{total[i][0], total[i][1], total[i][2], total[i][3]}});
     }
 };
 

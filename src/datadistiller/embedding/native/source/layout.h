@@ -37,7 +37,8 @@
 //
 // A tile is 6 tokens x 64 outputs: 24 accumulators of 16 lanes, 4 registers of weights and one broadcast quadruple of
 // inputs are 29 of AVX-512's 32 registers. A panel of 384 inputs is 24 KB, so that it stays in the first-level cache
-// while the tokens pass by. The narrower instruction sets compute the same tile in strips.
+// while the tokens pass by. The narrower instruction sets compute the same tile in strips, and the last tile of a group
+// is as high as there are tokens left.
 #pragma once
 
 #include <cstddef>

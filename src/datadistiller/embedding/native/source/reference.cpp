@@ -29,7 +29,7 @@ void embed(const int8_t* word, float scale, const float* position, size_t dim, f
     for (size_t k = 0; k < dim; k++) row[k] = std::fma(static_cast<float>(word[k]), scale, position[k]);
 }
 
-void normalize(float* row, size_t dim, const Norm& norm, float epsilon) {
+void normalize_row(float* row, size_t dim, const Norm& norm, float epsilon) {
     LaneSum total, squares;
     for (size_t k = 0; k < dim; k++) total.lanes[k % LANES] += row[k];
     const float mean = total.folded() / static_cast<float>(dim);
@@ -41,7 +41,7 @@ void normalize(float* row, size_t dim, const Norm& norm, float epsilon) {
     for (size_t k = 0; k < dim; k++) row[k] = std::fma((row[k] - mean) * factor, norm.gain[k], norm.bias[k]);
 }
 
-void quantize(const float* row, const Quantized& out, size_t at) {
+void quantize_row(const float* row, const Quantized& out, size_t at) {
     float high = 0.f, low = 0.f;
     for (size_t k = 0; k < out.width; k++) {
         high = at_least(row[k], high);
@@ -55,12 +55,22 @@ void quantize(const float* row, const Quantized& out, size_t at) {
         out.values[at * out.width + k] = to_u8(nearest(std::fma(row[k], inverse, zero)));
 }
 
+void quantize(const float* rows, size_t count, size_t pitch, const Quantized& out) {
+    for (size_t t = 0; t < count; t++) quantize_row(rows + t * pitch, out, t);
+}
+
+void normalize(float* rows, size_t count, const Norm& norm, float epsilon, const Quantized& out) {
+    for (size_t t = 0; t < count; t++) {
+        normalize_row(rows + t * out.width, out.width, norm, epsilon);
+        quantize_row(rows + t * out.width, out, t);
+    }
+}
+
 float gelu(float x) {
-    const float place = at_most(std::fabs(x) * 8.f, 31.9999f);
-    const int segment = static_cast<int>(place);
-    const float f = place - static_cast<float>(segment);
-    const float slope = std::fma(f, GELU_TABLE[2][segment], GELU_TABLE[1][segment]);
-    return at_least(x, 0.f) + std::fma(f, slope, GELU_TABLE[0][segment]);
+    const float limited = at_least(at_most(x, GELU_END), -GELU_END);
+    const float moved = std::fma(limited, GELU_SEGMENTS, LOWEST_BITS);
+    const int segment = static_cast<int>(moved - LOWEST_BITS) & 31;
+    return std::fma(x, std::fma(x, GELU_TABLE[2][segment], GELU_TABLE[1][segment]), GELU_TABLE[0][segment]);
 }
 
 int8_t weight(const Linear& layer, size_t output, size_t input) {

@@ -28,6 +28,7 @@ struct Avx2Lanes {
         const __m256 sign = _mm256_set1_ps(-0.f);
         return {_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high)};
     }
+    static Floats limited(Floats x, float limit) { return max(min(x, all(limit)), all(-limit)); }  // to -limit..limit
     static Floats fma(Floats a, Floats b, Floats c) {  // a b + c
         return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
     }
@@ -53,16 +54,27 @@ struct Avx2Lanes {
         const __m128i words = packed_words(x.low), more = packed_words(x.high);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, more));
     }
+    // 64 numbers, limited to 0..255.
+    static void store_four_u8(uint8_t* p, Ints a, Ints b, Ints c, Ints d) {
+        store_two_u8(p, a, b);
+        store_two_u8(p + 2 * LANES, c, d);
+    }
     static Ints add_int(Ints a, Ints b) {
         return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
     }
     static Ints to_int(Floats x) { return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)}; }
-    static Ints truncated(Floats x) { return {_mm256_cvttps_epi32(x.low), _mm256_cvttps_epi32(x.high)}; }
+    static Ints bits(Floats x) { return {_mm256_castps_si256(x.low), _mm256_castps_si256(x.high)}; }
     static Floats to_float(Ints x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
     static Floats rounded(Floats x) { return {eight_rounded(x.low), eight_rounded(x.high)}; }
+    // What `times_two_to` can take of x.
+    static Floats scalable(Floats x) { return max(x, all(-40.f)); }
     // x 2^exponent, a whole number, where that is neither too large nor too small for an ordinary float.
     static Floats times_two_to(Floats x, Floats exponent) {
         return {eight_scaled(x.low, exponent.low), eight_scaled(x.high, exponent.high)};
+    }
+    // From each lane 128 times its four bytes at p.
+    static Ints less_128_times(Ints x, const int8_t* p) {
+        return {_mm256_sub_epi32(x.low, eight_128_times(p)), _mm256_sub_epi32(x.high, eight_128_times(p + 32))};
     }
     // Each lane's byte `at` becomes the low byte of x.
     static Ints with_byte(Ints word, Ints x, int at) {
@@ -70,6 +82,7 @@ struct Avx2Lanes {
         return {_mm256_or_si256(word.low, _mm256_slli_epi32(_mm256_and_si256(x.low, byte), 8 * at)),
                 _mm256_or_si256(word.high, _mm256_slli_epi32(_mm256_and_si256(x.high, byte), 8 * at))};
     }
+    // table[index], of which the lowest five bits count.
     static Floats lookup(const float* table, Ints index) {
         return {eight_of_32(table, index.low), eight_of_32(table, index.high)};
     }
@@ -105,8 +118,19 @@ struct Avx2Lanes {
   protected:
     static __m256i load_eight(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
     static void store_eight(int32_t* p, __m256i x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+    static void store_two_u8(uint8_t* p, Ints a, Ints b) {
+        // Packing goes by halves of a register, so that each has four numbers of each half of a and of b.
+        const __m256i words = _mm256_packs_epi32(a.low, a.high), more = _mm256_packs_epi32(b.low, b.high);
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, more), order);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
+    }
     static __m128i packed_words(__m256i x) {
         return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    }
+    static __m256i eight_128_times(const int8_t* p) {
+        const __m256i words = _mm256_maddubs_epi16(_mm256_set1_epi8(-128), load_eight(p));  // an unsigned 128
+        return _mm256_madd_epi16(words, _mm256_set1_epi16(1));
     }
     static __m256 eight_rounded(__m256 x) {
         return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
