@@ -80,6 +80,11 @@ class Jobs:
         ``errors.InvalidRequest`` if a text cannot be stored.
         """
         try:
+            if new.idempotency_key is None and new.password is None:
+                async with self._db.connection() as conn:  # one statement, a transaction of its own
+                    row = await self._one(conn, "insert_job", **_values(new))
+                if row is not None:
+                    return Accepted(job_of(row), duplicate=False, replayed=False)
             async with self._db.transaction() as conn:
                 # Taken first: a second request with this key waits here until the first one is decided.
                 replayed = await self.claim_key(conn, new)
@@ -264,15 +269,10 @@ class Jobs:
         raise errors.Unavailable("The same Idempotency-Key is being used by others.", retry_after=1)
 
     async def _insert(self, conn: Connection, new: NewJob) -> Accepted:
-        values = {
-            "job_id": new.job_id, "filename": new.filename, "collection": new.collection,
-            "media_type": new.media_type, "file_size": new.file_size, "sha256": new.sha256,
-            "object_key": new.object_key, "lane": int(new.lane), "metadata": Jsonb(dict(new.metadata)),
-        }  # fmt: skip
         for _ in range(3):
-            row = await self._one(conn, "insert_job", **values)
+            row = await self._one(conn, "insert_job", **_values(new))
             if row is not None:
-                await self._start(conn, new.job_id, 1, new.lane, new.password)
+                await self._keep_password(conn, new.job_id, new.password)
                 return Accepted(job_of(row), duplicate=False, replayed=False)
             first = await self._one(conn, "same_content", collection=new.collection, sha256=new.sha256)
             if first is not None:
@@ -292,18 +292,14 @@ class Jobs:
         for name in ("drop_messages", "drop_letters"):
             await conn.execute(self._sql[name], {"jobs": [job_id]})
         row = await self.found(conn, "restart", job_id)
-        await self._start(conn, job_id, row["attempt"], lane, password)
+        values = {"topic": messages.INGEST_TOPIC, "job_id": job_id, "attempt": row["attempt"], "lane": int(lane)}
+        await conn.execute(self._sql["insert_message"], values)
+        await self._keep_password(conn, job_id, password)
         return job_of(row)
 
-    async def _start(self, conn: Connection, job_id: UUID, attempt: int, lane: int, password: str | None) -> None:
-        await self._order(conn, messages.INGEST_TOPIC, job_id, attempt, lane)
+    async def _keep_password(self, conn: Connection, job_id: UUID, password: str | None) -> None:
         if password is not None:
             await conn.execute(self._sql["keep_password"], {"job_id": job_id, "password": password})
-
-    async def _order(self, conn: Connection, topic: str, job_id: UUID, attempt: int, lane: int) -> None:
-        await conn.execute(
-            self._sql["insert_message"], {"topic": topic, "job_id": job_id, "attempt": attempt, "lane": int(lane)}
-        )
 
     async def found(self, conn: Connection, name: str, job_id: UUID) -> dict[str, Any]:
         """The row of a statement about one document; ``errors.JobNotFound`` if there is none."""
@@ -314,6 +310,14 @@ class Jobs:
 
     async def _one(self, conn: Connection, name: str, **values: object) -> dict[str, Any] | None:
         return await (await conn.execute(self._sql[name], values)).fetchone()
+
+
+def _values(new: NewJob) -> dict[str, object]:
+    return {
+        "job_id": new.job_id, "filename": new.filename, "collection": new.collection, "media_type": new.media_type,
+        "file_size": new.file_size, "sha256": new.sha256, "object_key": new.object_key, "lane": int(new.lane),
+        "metadata": Jsonb(dict(new.metadata)), "topic": messages.INGEST_TOPIC,
+    }  # fmt: skip
 
 
 def job_of(row: Mapping[str, Any]) -> model.Job:

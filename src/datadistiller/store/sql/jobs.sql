@@ -1,13 +1,18 @@
 -- name: insert_job
--- A new document; nothing if the same bytes are already in the collection. Those of later versions are outside the rule
--- of the index: two may get them at once.
-INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata)
-SELECT %(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
-       %(lane)s, %(metadata)s
-WHERE NOT EXISTS (SELECT 1 FROM document_jobs
-                  WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL)
-ON CONFLICT (collection, sha256, (CASE WHEN version = 1 THEN 0 ELSE job_no END)) WHERE deleted_at IS NULL DO NOTHING
-RETURNING *;
+-- A new document and the message that starts it; nothing if the same bytes are already in the collection. Those of later
+-- versions are outside the rule of the index: two may get them at once.
+WITH job AS (
+    INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata)
+    SELECT %(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
+           %(lane)s, %(metadata)s
+    WHERE NOT EXISTS (SELECT 1 FROM document_jobs
+                      WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL)
+    ON CONFLICT (collection, sha256, (CASE WHEN version = 1 THEN 0 ELSE job_no END)) WHERE deleted_at IS NULL DO NOTHING
+    RETURNING *
+), message AS (
+    INSERT INTO messages (topic, job_id, job_attempt, lane) SELECT %(topic)s, job_id, attempt, lane FROM job
+)
+SELECT * FROM job;
 
 -- name: same_content
 -- The document with these bytes, locked: it may be retried now. The first one, if later versions made them two.
