@@ -116,10 +116,11 @@ class Jobs:
         async with self._db.connection() as conn:
             return job_of(await self.found(conn, "get", job_id))
 
-    async def to_read(self, job_id: UUID) -> model.Job:
-        """The job with the file that its attempt reads: that of the next version, if there is one, as its own."""
-        job = await self.get(job_id)
-        return replace(job, **{f.name: getattr(job.next, f.name) for f in fields(job.next)}) if job.next else job
+    async def to_read(self, job_ids: Sequence[UUID]) -> Mapping[UUID, model.Job]:
+        """The jobs that are there, each with the file that its attempt reads: the next version's, if there is one."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["to_read"], {"ids": list(job_ids)})).fetchall()
+        return {row["job_id"]: _to_read(job_of(row)) for row in rows}
 
     async def list(
         self,
@@ -227,15 +228,20 @@ class Jobs:
         return [model.JobEvent(**{**row, "status": model.Status(row["status"])}) for row in rows]
 
     async def advance(
-        self, delivery: messages.Delivery, status: model.Status, progress: int, page_count: int | None = None
-    ) -> bool:
-        """Moves status and progress on; False if the lease or the attempt is no longer current."""
+        self, read: Sequence[tuple[messages.Delivery, int | None]], status: model.Status, progress: int
+    ) -> frozenset[int]:
+        """Moves on status and progress of the jobs of these deliveries, each with its number of pages if it is known.
+
+        Gives the message ids of those whose lease and attempt are current.
+        """
+        values = {
+            "messages": [delivery.message_id for delivery, _ in read], "tokens": [d.token for d, _ in read],
+            "attempts": [d.attempt for d, _ in read], "page_counts": [pages for _, pages in read],
+            "status": status.value, "progress": progress,
+        }  # fmt: skip
         async with self._db.connection() as conn:
-            row = await self._one(
-                conn, "advance", job_id=delivery.job_id, message_id=delivery.message_id, token=delivery.token,
-                attempt=delivery.attempt, status=status.value, progress=progress, page_count=page_count,
-            )  # fmt: skip
-        return row is not None
+            rows = await (await conn.execute(self._sql["advance"], values)).fetchall()
+        return frozenset(row["id"] for row in rows)
 
     async def unfinished_count(self) -> int:
         """How many documents are on their way."""
@@ -310,6 +316,10 @@ class Jobs:
 
     async def _one(self, conn: Connection, name: str, **values: object) -> dict[str, Any] | None:
         return await (await conn.execute(self._sql[name], values)).fetchone()
+
+
+def _to_read(job: model.Job) -> model.Job:
+    return replace(job, **{f.name: getattr(job.next, f.name) for f in fields(job.next)}) if job.next else job
 
 
 def _values(new: NewJob) -> dict[str, object]:

@@ -143,16 +143,29 @@ UPDATE document_jobs SET uploaded = true WHERE job_id = %(job_id)s AND NOT uploa
 SELECT job_id, n, attempt, status, progress, at FROM job_events
 WHERE job_id = %(job_id)s AND n > %(after)s AND status <> 'deleted' ORDER BY n LIMIT 1000;
 
+-- name: to_read
+-- Documents whose files are about to be read.
+SELECT * FROM document_jobs WHERE job_id = ANY(%(ids)s) AND deleted_at IS NULL;
+
 -- name: advance
--- Moves a job that this lease still holds, never back. Lost progress is harmless: nobody waits for the disk.
+-- Moves jobs that these leases still hold, never back. Lost progress is harmless: nobody waits for the disk. The jobs are
+-- locked in order, as everywhere.
+WITH ours AS MATERIALIZED (
+    SELECT j.job_id, u.id, u.page_count
+    FROM unnest(%(messages)s::bigint[], %(tokens)s::uuid[], %(attempts)s::int[], %(page_counts)s::int[])
+         u(id, token, attempt, page_count)
+    JOIN messages m ON m.id = u.id AND m.lease_token = u.token
+    JOIN document_jobs j ON j.job_id = m.job_id AND j.attempt = u.attempt
+    WHERE j.deleted_at IS NULL AND status_rank(j.status) < 3
+    ORDER BY j.job_id FOR NO KEY UPDATE OF j
+)
 UPDATE document_jobs j SET
     status = CASE WHEN status_rank(%(status)s) > status_rank(j.status) THEN %(status)s ELSE j.status END,
     progress = greatest(j.progress, %(progress)s),
-    page_count = CASE WHEN j.next IS NULL THEN coalesce(%(page_count)s, j.page_count) ELSE j.page_count END
-FROM messages m, (SELECT set_config('synchronous_commit', 'off', true)) lazily
-WHERE j.job_id = %(job_id)s AND m.id = %(message_id)s AND m.lease_token = %(token)s
-  AND j.attempt = %(attempt)s AND j.deleted_at IS NULL AND status_rank(j.status) < 3
-RETURNING j.job_id;
+    page_count = CASE WHEN j.next IS NULL THEN coalesce(ours.page_count, j.page_count) ELSE j.page_count END
+FROM ours, (SELECT set_config('synchronous_commit', 'off', true)) lazily
+WHERE j.job_id = ours.job_id
+RETURNING ours.id;
 
 -- name: unfinished_count
 -- Documents on their way.
