@@ -40,6 +40,9 @@ WEBP = "image/webp"
 BMP = "image/bmp"
 GIF = "image/gif"
 
+#: Text that is read as it is, and that nothing lies in.
+PLAIN = (TEXT, MARKDOWN)
+
 #: What only packs other files.
 ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ)
 
