@@ -26,6 +26,7 @@ class StageSpec:
     group: str  # the consumer group that shares the topic
     role: str  # the process that runs it
     batch: int  # messages begun and settled together
+    window: int  # a batch as DATADISTILLER_KAFKA_WINDOW counts them: messages
     concurrency: int  # batches in flight in one process
     seconds: float  # a lease lasts this long; work that takes longer is stopped
     partitions: int  # of its topic on a broker: that many processes can share it
@@ -46,7 +47,8 @@ PIPELINE = (
         topic=INGEST_TOPIC,
         group="ingestion-workers",
         role="ingest",
-        batch=1,
+        batch=16,  # small documents, see is_small in the database; others come alone
+        window=1,
         concurrency=2,
         seconds=1800,  # beyond what parsing may take with its defaults, pages read by OCR included
         partitions=6,
@@ -61,6 +63,7 @@ PIPELINE = (
         group="embedding-workers",
         role="embed",
         batch=32,
+        window=32,
         concurrency=2,
         seconds=300,
         partitions=12,
@@ -75,6 +78,7 @@ PIPELINE = (
         group="removal-workers",
         role="ingest",
         batch=8,
+        window=8,
         concurrency=1,
         seconds=300,
         partitions=3,

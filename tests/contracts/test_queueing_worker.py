@@ -204,7 +204,7 @@ async def test_what_comes_again_before_its_settlement_was_told_of_stays_with_who
         await asyncio.sleep(5)
         return await well(batch)
 
-    monkeypatch.setattr(Notifier, "notify", slowly)
+    monkeypatch.setattr(Notifier, "notify_all", slowly)
     await seed.chunked(bench.database, 1)
     async with bench.working(full_at_first):
         await bench.until_empty()

@@ -246,3 +246,17 @@ async def test_there_is_one_follower(kit: Kit) -> None:
             await lost.check()
     async with kit.changes.lock() as again:
         assert again.held
+
+
+@pytest.mark.parametrize("state", ["due", "leased", "delayed", "read"])
+async def test_whether_vectors_are_to_come(kit: Kit, state: str) -> None:
+    job = (await kit.accept()).job.job_id
+    assert not await kit.changes.more_to_come(), "a document that is not read may take long"
+    await kit.ingest(job, ["a"])
+    if state == "leased":
+        await kit.claim(CHUNK_TOPIC)
+    elif state == "delayed":
+        await kit.run("UPDATE messages SET available_at = now() + interval '1 minute'")
+    elif state == "read":
+        await kit.embed()
+    assert await kit.changes.more_to_come() == (state in ("due", "leased"))

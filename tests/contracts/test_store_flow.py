@@ -15,8 +15,8 @@ async def test_the_ordinary_course(kit: Kit) -> None:
     job_id = accepted.job.job_id
     (delivery,) = await kit.claim(INGEST_TOPIC, 5)
     assert (await kit.jobs.get(job_id)).status == model.Status.PROCESSING
-    assert await kit.jobs.advance(delivery, model.Status.PROCESSING, 12, page_count=2)
-    assert await kit.jobs.advance(delivery, model.Status.CHUNKING, 25)
+    assert await kit.jobs.advance([(delivery, 2)], model.Status.PROCESSING, 12)
+    assert await kit.jobs.advance([(delivery, None)], model.Status.CHUNKING, 25)
     await kit.messages.release([delivery])
     settled = await kit.ingest(job_id, ["alpha", "beta"])
     assert (settled.next_topics, settled.jobs, settled.refused) == ({CHUNK_TOPIC}, [job_id], [])

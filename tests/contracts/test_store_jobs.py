@@ -102,7 +102,7 @@ async def test_cancel_takes_the_work_away_at_every_stage(kit: Kit) -> None:
     job = await kit.jobs.cancel(job_id)
     assert (job.status, job.searchable) == (model.Status.CANCELLED, False)
     assert await kit.messages.held(kit.boot, [delivery.message_id]) == set()
-    assert not await kit.jobs.advance(delivery, model.Status.CHUNKING, 25)
+    assert not await kit.jobs.advance([(delivery, None)], model.Status.CHUNKING, 25)
     assert (await kit.settle(Done(delivery, reading(job_id, ["x"])))).refused == [delivery.message_id]
     assert (await kit.settle(*failed([delivery], errors.NoText()))).refused == [delivery.message_id]
     assert await kit.jobs.cancel(job_id) == job, "who asks again gets the same answer"
@@ -151,7 +151,7 @@ async def test_a_late_result_of_an_earlier_attempt_is_refused(kit: Kit) -> None:
     await kit.jobs.retry(job_id)
     (new,) = await kit.claim(INGEST_TOPIC)
     assert (await kit.settle(Done(old, reading(job_id, ["old"])))).refused == [old.message_id]
-    assert not await kit.jobs.advance(old, model.Status.CHUNKING, 25)
+    assert not await kit.jobs.advance([(old, None)], model.Status.CHUNKING, 25)
     assert (await kit.settle(Done(new, reading(job_id, ["new"])))).refused == []
     assert await kit.rows("SELECT text FROM document_chunks") == [{"text": "new"}]
 
@@ -269,14 +269,14 @@ async def test_delete_at_every_stage_refuses_what_comes_late(kit: Kit) -> None:
 async def test_status_and_progress_never_go_back(kit: Kit) -> None:
     job_id = (await kit.accept()).job.job_id
     (delivery,) = await kit.claim(INGEST_TOPIC)
-    assert await kit.jobs.advance(delivery, model.Status.CHUNKING, 25)
-    assert await kit.jobs.advance(delivery, model.Status.PROCESSING, 3)
+    assert await kit.jobs.advance([(delivery, None)], model.Status.CHUNKING, 25)
+    assert await kit.jobs.advance([(delivery, None)], model.Status.PROCESSING, 3)
     job = await kit.jobs.get(job_id)
     assert (job.status, job.progress) == (model.Status.CHUNKING, 25)
     await kit.messages.release([delivery])
     (again,) = await kit.claim(INGEST_TOPIC)  # begun anew, the job stays where it was
     assert (await kit.jobs.get(job_id)).status == model.Status.CHUNKING
-    assert not await kit.jobs.advance(delivery, model.Status.CHUNKING, 26), "the old lease reports nothing"
+    assert not await kit.jobs.advance([(delivery, None)], model.Status.CHUNKING, 26), "the old lease reports nothing"
     await kit.settle(Done(again, reading(job_id, ["x"])))
     for statement in ("status = 'pending'", "status = 'chunking'", "attempt = 0"):
         with pytest.raises(errors.BrokenInvariant, match="cannot go"):

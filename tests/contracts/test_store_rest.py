@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from datadistiller.store.models import Models
 from datadistiller.store.signals import CHANGES, JOBS, WORK, Notifier, Signals
 from datadistiller.store.statements import Statements
 from datadistiller.store.workers import Heartbeat
+from datadistiller.wiring.core import heard_by
 from tests.contracts.store_kit import ALL_LIMITS, DIM, Kit, reading
 
 MIGRATIONS = Path(store.__file__).parent / "migrations"
@@ -281,6 +283,43 @@ async def test_signals_reach_who_listens(kit: Kit, database_url: str) -> None:
         await listener.close()
     await kit.db.close()
     await notifier.notify(JOBS, "lost")  # no error: a signal is only a hint
+
+
+async def test_signals_in_the_background_are_few_and_none_is_lost(
+    kit: Kit, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, notifier = Signals(database_url, [WORK]), Notifier(kit.db)
+    sent: list[object] = []
+    send = Notifier._send
+
+    async def counted(self: Notifier, batch: Sequence[tuple[str, str]]) -> None:
+        sent.append(batch)
+        await send(self, batch)
+
+    monkeypatch.setattr(Notifier, "_send", counted)
+    await listener.start()
+    try:
+        with listener.subscribe(WORK, "first") as first, listener.subscribe(WORK, "last") as last:
+            await asyncio.wait_for(first.wait(), 10)  # set once it listens
+            first.clear()
+            last.clear()
+            for payload in ("first", *["flood"] * 50, "last"):
+                notifier.soon(WORK, payload)
+                await asyncio.sleep(0)
+            await asyncio.wait_for(first.wait(), 10)
+            await asyncio.wait_for(last.wait(), 10)
+        assert len(sent) <= 3
+    finally:
+        await listener.close()
+
+
+@pytest.mark.parametrize(
+    ("roles", "heard"),
+    [(["api"], {JOBS, CHANGES}), (["ingest"], {WORK}), (["reaper"], set()), (["reaper", "relay"], {WORK}),
+     (["index"], {CHANGES}), (["api", "embed"], {WORK, JOBS, CHANGES})],
+)  # fmt: skip
+def test_a_process_hears_what_its_roles_wait_for(roles: list[str], heard: set[str]) -> None:
+    assert set(heard_by(roles)) == heard
 
 
 async def test_every_unfinished_job_is_explained(kit: Kit) -> None:

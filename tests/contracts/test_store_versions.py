@@ -35,7 +35,7 @@ async def put(kit: Kit, job_id: UUID, content: str, **changes: Any) -> Accepted:
 async def ingest(kit: Kit, job_id: UUID, texts: list[str]) -> None:
     """Reads the version that is next, as the stage does."""
     [delivery] = await kit.claim(INGEST_TOPIC)
-    job = await kit.jobs.to_read(job_id)
+    job = (await kit.jobs.to_read([job_id]))[job_id]
     result = reading(job.chunks_id, texts)
     assert not (await kit.settle(Done(delivery, result))).refused
 

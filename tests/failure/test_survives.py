@@ -149,8 +149,8 @@ def test_cancel_and_delete_at_every_stage(server: Server, action: str) -> None:
 
 
 def test_a_cancelled_job_can_be_retried(server: Server) -> None:
-    job = str(server.upload(*note(5, paragraphs=1500))["job_id"])
-    time.sleep(1)
+    job = str(server.upload(*note(5, paragraphs=6000))["job_id"])
+    wait_for(lambda: server.status(job)["status"] != "pending", seconds=60)
     server.http.post(f"/api/v2/documents/{job}/cancel").raise_for_status()
     assert not server.query("harbour master brass bell")["citations"]
     server.http.post(f"/api/v2/documents/{job}/retry").raise_for_status()

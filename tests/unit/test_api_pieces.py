@@ -124,13 +124,14 @@ class Backlog:
     def __init__(self, unfinished: int = 0, free: int | None = None) -> None:
         self.unfinished = unfinished
         self.free = free
-        self.asked = 0
+        self.asked = self.measured = 0
 
     async def unfinished_count(self) -> int:
         self.asked += 1
         return self.unfinished
 
     async def free_bytes(self) -> int | None:
+        self.measured += 1
         return self.free
 
 
@@ -169,6 +170,18 @@ async def test_the_backlog_is_not_counted_for_each_upload() -> None:
         async with door.admit(0):
             pass
     assert backlog.asked == 1
+
+
+async def test_the_disk_is_not_measured_for_each_upload_but_what_was_admitted_counts() -> None:
+    backlog = Backlog(free=100)
+    door = gate(backlog)
+    for _ in range(5):
+        async with door.admit(10):
+            pass
+    with pytest.raises(errors.CapacityError):
+        async with door.admit(1):
+            pass
+    assert backlog.measured == 1
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,21 +33,18 @@ class Jobs:
     given: str | None = None
     written: list[tuple[str, int, int | None]] = field(default_factory=list)
 
-    async def to_read(self, job_id: uuid.UUID) -> model.Job:
-        if not self.found:
-            raise errors.JobNotFound
-        return JOB
+    async def to_read(self, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, model.Job]:
+        return dict.fromkeys(job_ids, JOB) if self.found else {}
 
     async def password(self, delivery: Delivery) -> str | None:
         assert delivery is DELIVERY
         return self.given
 
     async def advance(
-        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
-    ) -> bool:
-        assert delivery is DELIVERY
-        self.written.append((status.value, progress, page_count))
-        return len(self.written) <= self.current
+        self, read: Sequence[tuple[Delivery, int | None]], status: model.Status, progress: int
+    ) -> frozenset[int]:
+        self.written += [(status.value, progress, pages) for _, pages in read]
+        return frozenset(d.message_id for d, _ in read if len(self.written) <= self.current)
 
 
 class Objects:
@@ -122,7 +119,6 @@ async def test_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [chunk.page for chunk in outcome.result.chunks] == [1, 3]
     assert outcome.result.document.pages[1].problem == DAMAGED.problem
     assert jobs.written == [
-        ("processing", 1, None),
         ("processing", 8, 3),
         ("processing", 16, 3),
         ("processing", 24, 3),
@@ -165,11 +161,64 @@ async def test_errors_are_the_outcome(error: errors.DataDistillerError) -> None:
     assert outcome.error is error
 
 
-@pytest.mark.parametrize("current", [0, 1])
-async def test_a_lost_lease_ends_the_work(current: int) -> None:
+@pytest.mark.parametrize("current", [0, 3])
+async def test_a_lost_lease_ends_the_work(current: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "PROGRESS_SECONDS", 0.0)
     outcome = await run(Jobs(current=current), Parser())
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, errors.LeaseLost)
+
+
+def several(count: int) -> list[Delivery]:
+    return [replace(DELIVERY, message_id=n, job_id=uuid.uuid4(), token=uuid.uuid4()) for n in range(count)]
+
+
+@dataclass
+class Record(Jobs):
+    """Documents of several names; ``lost``: the message whose lease is; ``there``: all but these are deleted."""
+
+    lost: int = -1
+    gone: frozenset[uuid.UUID] = frozenset()
+
+    async def to_read(self, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, model.Job]:
+        return {job_id: replace(JOB, job_id=job_id) for job_id in job_ids if job_id not in self.gone}
+
+    async def advance(
+        self, read: Sequence[tuple[Delivery, int | None]], status: model.Status, progress: int
+    ) -> frozenset[int]:
+        assert len(read) > 1, "one statement for all"
+        return frozenset(d.message_id for d, _ in read if d.message_id != self.lost)
+
+
+class Cutter(Chunker):
+    """Cannot cut the document ``bad``."""
+
+    def __init__(self, bad: uuid.UUID) -> None:
+        self.bad = bad
+
+    def chunk(self, job_id: uuid.UUID, document: model.ParsedDocument, filename: str) -> list[model.Chunk]:
+        if job_id == self.bad:
+            raise ValueError("a text that nobody shall read in the log")
+        return super().chunk(JOB.job_id, document, filename)
+
+
+async def test_what_is_wrong_with_one_of_several_documents_is_its_own() -> None:
+    deliveries = several(5)
+    good, lost, gone, uncut, also_good = deliveries
+    jobs = Record(lost=lost.message_id, gone=frozenset({gone.job_id}))
+    stage = ingest.Ingest(Objects(), jobs, Parser(), Cutter(uncut.job_id), intake)
+    outcomes = {outcome.delivery: outcome for outcome in await stage(deliveries)}
+    assert set(outcomes) == set(deliveries)
+    assert all(isinstance(outcomes[delivery], Done) for delivery in (good, also_good))
+    errors_of = {d: o.error for d, o in outcomes.items() if isinstance(o, Failed)}
+    assert {type(errors_of[d]) for d in (lost, gone)} == {errors.LeaseLost}
+    assert type(errors_of[uncut]) is errors.TransientError and "nobody" not in str(errors_of[uncut])
+
+
+async def test_alone_a_document_raises_what_nobody_foresaw() -> None:
+    """The worker knows what a full disk means."""
+    with pytest.raises(OSError, match="full"):
+        await run(Jobs(), Parser(error=OSError("full")))
 
 
 async def test_a_deleted_document_is_dropped() -> None:

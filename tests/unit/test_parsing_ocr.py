@@ -16,7 +16,7 @@ from datadistiller.model import BlockKind, Line, Page, Problem
 from datadistiller.parsing import Header, formats, limits, ocr, ocr_layout, registry
 from datadistiller.parsing.ocr_layout import Piece
 from datadistiller.runtime.sandbox import Limits, Sandbox
-from tests.fixtures import files, pictures
+from tests.fixtures import files, pdfs, pictures
 
 DUCKS = "Of Ducks\n\nDucks swim in ponds."
 
@@ -184,6 +184,12 @@ class TestScans:
             "1 page was read by OCR.",
             "1 page is a picture in which no text was found.",
         ]
+
+    def test_a_blank_page_does_not_load_the_engine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ocr, "engine", lambda: pytest.fail("nothing is on the page"))
+        path = pdfs.placed(tmp_path / "a.pdf", ["1 1 1 rg 10 10 500 700 re f\n"])
+        (page,), (warning,) = read(path, formats.PDF)
+        assert page.text == "" and page.problem is None and warning.code == "no_text"
 
     def test_letters_without_a_meaning_are_read_from_their_looks(self, tmp_path: Path) -> None:
         """Private-use characters, as fonts without a table of their letters give them."""

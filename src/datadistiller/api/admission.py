@@ -12,8 +12,9 @@ from datadistiller.store import jobs
 
 #: Each upload in flight holds about 2 MB, on S3 about 11.
 UPLOADS_AT_ONCE = 32
-#: How long a count of unfinished documents is believed, seconds: to count costs more than to store a small file.
-COUNT_SECONDS = 1.0
+#: How long the count of unfinished documents and the free disk are believed, seconds: to find out costs as much as to
+#: store a small file. What was admitted meanwhile is taken off.
+BELIEVED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Admission:
         self._limits = limits
         self._in_flight = 0
         self._counted = (float("-inf"), 0)  # when, how many
+        self._measured: tuple[float, int | None] = (float("-inf"), None)  # when, bytes left
 
     @asynccontextmanager
     async def admit(self, announced_bytes: int) -> AsyncIterator[None]:
@@ -59,7 +61,7 @@ class Admission:
 
     async def _check_backlog(self) -> None:
         when, unfinished = self._counted
-        if time.monotonic() - when > COUNT_SECONDS:
+        if time.monotonic() - when > BELIEVED_SECONDS:
             unfinished = await self._jobs.unfinished_count()
             self._counted = (time.monotonic(), unfinished)
         if unfinished >= self._limits.max_pending_jobs:
@@ -70,10 +72,15 @@ class Admission:
             )
 
     async def _check_disk(self, announced_bytes: int) -> None:
-        free = await self._store.free_bytes()
+        when, free = self._measured
+        if time.monotonic() - when > BELIEVED_SECONDS:
+            when, free = time.monotonic(), await self._store.free_bytes()
+            self._measured = (when, free)
         if free is not None and free - announced_bytes < self._limits.min_free_disk_bytes:
             raise errors.CapacityError(
                 f"The disk of the object store is nearly full ({free >> 20} MiB free): nothing was accepted.",
                 retry_after=30,
                 hint="Free some space there, or lower DATADISTILLER_MIN_FREE_DISK_BYTES.",
             )
+        if free is not None:
+            self._measured = (when, free - announced_bytes)

@@ -46,12 +46,18 @@ class LocalObjects(Reading):
         """See ``objects.ObjectStore``."""
         check_key(key)
         incoming = Incoming(self._folder / key, self._folder)
+        waiting: list[bytes] = []
+        size = 0
         try:
-            async for piece in _gathered(chunks):
-                with _translated("written"):
-                    await self._in_thread(incoming.write, piece)
+            async for chunk in chunks:
+                waiting.append(chunk)
+                size += len(chunk)
+                if size >= WRITE_BYTES:
+                    with _translated("written"):
+                        await self._in_thread(incoming.write, b"".join(waiting))
+                    waiting, size = [], 0
             with _translated("written"):
-                await self._in_thread(incoming.finish)
+                await self._in_thread(incoming.finish, b"".join(waiting))
         except BaseException:
             await self._in_thread(incoming.discard)
             raise
@@ -107,19 +113,12 @@ class Incoming:
     def write(self, piece: bytes) -> None:
         """Appends; the first call makes the folder and the file."""
         with self._lock:
-            self._open()
-            assert self._file is not None
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(self._file, view) :]
-            self.size += len(piece)
+            self._append(piece)
 
-    def finish(self) -> None:
-        """Syncs, renames, and syncs the folders up to the root: the name itself must survive a power cut."""
+    def finish(self, rest: bytes = b"") -> None:
+        """Appends the rest, syncs, renames, and syncs the folders up to the root: the name must survive a power cut."""
         with self._lock:
-            self._open()
-            assert self._file is not None
-            os.fsync(self._file)
+            os.fsync(self._append(rest))
             self._close()
             self._part.replace(self._path)
             folder = self._path.parent
@@ -136,29 +135,20 @@ class Incoming:
             self._path.unlink(missing_ok=True)
             _remove_empty(self._path.parent)
 
-    def _open(self) -> None:
+    def _append(self, piece: bytes) -> int:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self.size += len(piece)
+        return self._file
 
     def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of about ``WRITE_BYTES``."""
-    waiting: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= WRITE_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -50,6 +50,9 @@ BMP = "image/bmp"
 GIF = "image/gif"
 JP2 = "image/jp2"
 
+#: Text that is read as it is, and that nothing lies in.
+PLAIN = (TEXT, MARKDOWN)
+
 #: What only packs other files.
 ARCHIVES = (ZIP, SEVEN_ZIP, RAR, TAR, GZIP, BZIP2, XZ)
 

@@ -14,6 +14,8 @@ from datadistiller.parsing import limits, ocr, ocr_layout
 
 _POINTS_PER_INCH = 72
 _DOTS_PER_INCH = 200
+#: Enough to see whether there is anything at all: letters are grey then.
+_LOOK_DOTS_PER_INCH = 50
 #: Characters that fonts without a table of their letters leave: replacement, private use, no character at all.
 _SOUP = re.compile("[�\ue000-\uf8ff\x00-\x08\x0e-\x1f\U000f0000-\U0010fffd]")
 _SOUP_SHARE = 0.3
@@ -46,6 +48,9 @@ class Scans:
             return Page(page.number, "", label=page.label, problem=problem)
 
     def _recognised(self, handle: Any, page: Page) -> Page:
+        if _blank(handle):
+            self._empty += 1
+            return page
         width, height = handle.get_size()
         scale = min(_DOTS_PER_INCH / _POINTS_PER_INCH, limits.MAX_RENDERED_SIDE / max(width, height))
         reading = ocr.engine().read_page(handle, scale)
@@ -69,6 +74,16 @@ def _wanted(handle: Any, text: str) -> bool:
     if len(_SOUP.findall(text)) > _SOUP_SHARE * chars:
         return True
     return chars < _FEW_CHARS and _covered(handle) > _COVERED_SHARE
+
+
+def _blank(handle: Any) -> bool:
+    """True if nothing is seen on the page. A look costs milliseconds, loading the engine a second."""
+    bitmap = handle.render(scale=_LOOK_DOTS_PER_INCH / _POINTS_PER_INCH, grayscale=True)
+    try:
+        seen = bitmap.to_numpy()
+        return bool(seen.min() == seen.max())
+    finally:
+        bitmap.close()
 
 
 def _covered(handle: Any) -> float:

@@ -34,6 +34,8 @@ POLL_SECONDS = 1.0
 #: better off with fewer of them, and so is a busy disk. No rarer than one a second; the first after a rest is at once.
 COMMIT_SHARE = 0.04
 MAX_COMMIT_SECONDS = 1.0
+#: If nothing was signalled for so long, perhaps nothing is on its way to the index that is worth waiting for, seconds.
+LULL_SECONDS = 0.05
 #: Pauses after errors, seconds.
 FIRST_PAUSE, MAX_PAUSE = 0.2, 2.0
 
@@ -128,14 +130,21 @@ class Follower:
             while not stop.is_set():
                 self._error = None
                 await wait(POLL_SECONDS, changed, stop)
-                # What comes until the next commit is due is committed with it.
-                await wait(self._next_commit - time.monotonic(), stop)
+                await self._gather(changed, stop)
                 changed.clear()
                 await lock.check()
                 if self._rebuild:
                     await self._reconcile(lock, stop)
                 elif not await self._catch_up(stop):
                     await self._index.commit()  # an idle moment, which the index may use to look after itself
+
+    async def _gather(self, changed: asyncio.Event, stop: asyncio.Event) -> None:
+        """Until the next commit is due: what comes meanwhile is committed with it. No longer if nothing is to come."""
+        while (left := self._next_commit - time.monotonic()) > 0 and not stop.is_set():
+            changed.clear()
+            await wait(min(left, LULL_SECONDS), changed, stop)
+            if not changed.is_set() and not await self._changes.more_to_come():
+                return
 
     async def _reconcile(self, lock: Lock, stop: asyncio.Event) -> None:
         """Makes the index hold the live chunks and no others; builds it anew if asked for, or if there is none."""

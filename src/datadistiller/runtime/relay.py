@@ -179,7 +179,7 @@ class Relay:
             self._metrics.published.labels(topic).inc(count)
 
     def _window(self, spec: pipeline.StageSpec) -> int:
-        return self._batches * spec.batch
+        return self._batches * spec.window
 
     def _record(self, error: Exception) -> None:
         known = isinstance(error, errors.DataDistillerError)

@@ -85,10 +85,9 @@ class Settlement:
         return [outcome.delivery]
 
     async def _announce(self, settled: Settled) -> None:
-        await self._notifier.notify(signals.WORK, settled.next_topics)
-        await self._notifier.notify(signals.JOBS, [str(job) for job in settled.jobs])
-        if settled.changed:
-            await self._notifier.notify(signals.CHANGES)
+        changes = [(signals.CHANGES, "")] if settled.changed else []
+        work = [(signals.WORK, topic) for topic in settled.next_topics]
+        await self._notifier.notify_all([*work, *((signals.JOBS, str(job)) for job in settled.jobs), *changes])
 
     def _report(self, outcomes: Sequence[Outcome], refused: frozenset[int]) -> None:
         for outcome in outcomes:

@@ -68,7 +68,7 @@ class Accept:
             raise
         await incoming.keep(self._store, key, file, accepted.job)
         if not accepted.job.status.terminal:
-            await self._notifier.notify(signals.WORK, INGEST_TOPIC)
+            self._notifier.soon(signals.WORK, INGEST_TOPIC)
         return accepted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,8 +26,8 @@ class Objects(Protocol):
 class Jobs(Protocol):
     """The records of documents."""
 
-    async def to_read(self, job_id: UUID) -> model.Job:
-        """The job with the file that this attempt reads. Raises ``errors.JobNotFound``, also for a deleted document."""
+    async def to_read(self, job_ids: Sequence[UUID]) -> Mapping[UUID, model.Job]:
+        """Those of these jobs that are there and not deleted, each with the file that this attempt reads."""
         ...
 
     async def password(self, delivery: Delivery) -> str | None:
@@ -35,9 +35,12 @@ class Jobs(Protocol):
         ...
 
     async def advance(
-        self, delivery: Delivery, status: model.Status, progress: int, page_count: int | None = None
-    ) -> bool:
-        """False if the delivery's lease or attempt is no longer current."""
+        self, read: Sequence[tuple[Delivery, int | None]], status: model.Status, progress: int
+    ) -> frozenset[int]:
+        """Moves on the jobs of these deliveries, each with its number of pages if it is known.
+
+        Gives the message ids of those whose lease and attempt are current.
+        """
         ...
 
 

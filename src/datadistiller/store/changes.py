@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 
 from datadistiller import indexing
+from datadistiller.messages import CHUNK_TOPIC
 from datadistiller.store.completion import Completion
 from datadistiller.store.database import Database
 from datadistiller.store.locks import Lock, advisory_lock
@@ -122,6 +123,12 @@ class Changes:
         for start in range(0, len(chunk_nos), _ACKNOWLEDGED_AT_ONCE):
             moved |= await self._acknowledge(list(chunk_nos[start : start + _ACKNOWLEDGED_AT_ONCE]))
         return sorted(moved)
+
+    async def more_to_come(self) -> bool:
+        """True if vectors are being computed, or about to be."""
+        async with self._db.connection() as conn:
+            row = await (await conn.execute(self._sql["more_to_come"], {"topic": CHUNK_TOPIC})).fetchone()
+        return bool(row and row["more"])
 
     async def trim(self, position: str) -> None:
         """Forgets the feed before a position."""

@@ -80,6 +80,11 @@ class Jobs:
         ``errors.InvalidRequest`` if a text cannot be stored.
         """
         try:
+            if new.idempotency_key is None and new.password is None:
+                async with self._db.connection() as conn:  # one statement, a transaction of its own
+                    row = await self._one(conn, "insert_job", **_values(new))
+                if row is not None:
+                    return Accepted(job_of(row), duplicate=False, replayed=False)
             async with self._db.transaction() as conn:
                 # Taken first: a second request with this key waits here until the first one is decided.
                 replayed = await self.claim_key(conn, new)
@@ -111,10 +116,11 @@ class Jobs:
         async with self._db.connection() as conn:
             return job_of(await self.found(conn, "get", job_id))
 
-    async def to_read(self, job_id: UUID) -> model.Job:
-        """The job with the file that its attempt reads: that of the next version, if there is one, as its own."""
-        job = await self.get(job_id)
-        return replace(job, **{f.name: getattr(job.next, f.name) for f in fields(job.next)}) if job.next else job
+    async def to_read(self, job_ids: Sequence[UUID]) -> Mapping[UUID, model.Job]:
+        """The jobs that are there, each with the file that its attempt reads: the next version's, if there is one."""
+        async with self._db.connection() as conn:
+            rows = await (await conn.execute(self._sql["to_read"], {"ids": list(job_ids)})).fetchall()
+        return {row["job_id"]: _to_read(job_of(row)) for row in rows}
 
     async def list(
         self,
@@ -232,15 +238,20 @@ class Jobs:
         return [model.JobEvent(**{**row, "status": model.Status(row["status"])}) for row in rows]
 
     async def advance(
-        self, delivery: messages.Delivery, status: model.Status, progress: int, page_count: int | None = None
-    ) -> bool:
-        """Moves status and progress on; False if the lease or the attempt is no longer current."""
+        self, read: Sequence[tuple[messages.Delivery, int | None]], status: model.Status, progress: int
+    ) -> frozenset[int]:
+        """Moves on status and progress of the jobs of these deliveries, each with its number of pages if it is known.
+
+        Gives the message ids of those whose lease and attempt are current.
+        """
+        values = {
+            "messages": [delivery.message_id for delivery, _ in read], "tokens": [d.token for d, _ in read],
+            "attempts": [d.attempt for d, _ in read], "page_counts": [pages for _, pages in read],
+            "status": status.value, "progress": progress,
+        }  # fmt: skip
         async with self._db.connection() as conn:
-            row = await self._one(
-                conn, "advance", job_id=delivery.job_id, message_id=delivery.message_id, token=delivery.token,
-                attempt=delivery.attempt, status=status.value, progress=progress, page_count=page_count,
-            )  # fmt: skip
-        return row is not None
+            rows = await (await conn.execute(self._sql["advance"], values)).fetchall()
+        return frozenset(row["id"] for row in rows)
 
     async def unfinished_count(self) -> int:
         """How many documents are on their way."""
@@ -274,15 +285,10 @@ class Jobs:
         raise errors.Unavailable("The same Idempotency-Key is being used by others.", retry_after=1)
 
     async def _insert(self, conn: Connection, new: NewJob) -> Accepted:
-        values = {
-            "job_id": new.job_id, "filename": new.filename, "collection": new.collection,
-            "media_type": new.media_type, "file_size": new.file_size, "sha256": new.sha256,
-            "object_key": new.object_key, "lane": int(new.lane), "metadata": Jsonb(dict(new.metadata)),
-        }  # fmt: skip
         for _ in range(3):
-            row = await self._one(conn, "insert_job", **values)
+            row = await self._one(conn, "insert_job", **_values(new))
             if row is not None:
-                await self._start(conn, new.job_id, 1, new.lane, new.password)
+                await self._keep_password(conn, new.job_id, new.password)
                 return Accepted(job_of(row), duplicate=False, replayed=False)
             first = await self._one(conn, "same_content", collection=new.collection, sha256=new.sha256)
             if first is not None:
@@ -309,18 +315,14 @@ class Jobs:
         for name in ("drop_messages", "drop_letters"):
             await conn.execute(self._sql[name], {"jobs": [job_id]})
         row = await self.found(conn, "restart", job_id)
-        await self._start(conn, job_id, row["attempt"], lane, password)
+        values = {"topic": messages.INGEST_TOPIC, "job_id": job_id, "attempt": row["attempt"], "lane": int(lane)}
+        await conn.execute(self._sql["insert_message"], values)
+        await self._keep_password(conn, job_id, password)
         return job_of(row)
 
-    async def _start(self, conn: Connection, job_id: UUID, attempt: int, lane: int, password: str | None) -> None:
-        await self._order(conn, messages.INGEST_TOPIC, job_id, attempt, lane)
+    async def _keep_password(self, conn: Connection, job_id: UUID, password: str | None) -> None:
         if password is not None:
             await conn.execute(self._sql["keep_password"], {"job_id": job_id, "password": password})
-
-    async def _order(self, conn: Connection, topic: str, job_id: UUID, attempt: int, lane: int) -> None:
-        await conn.execute(
-            self._sql["insert_message"], {"topic": topic, "job_id": job_id, "attempt": attempt, "lane": int(lane)}
-        )
 
     async def found(self, conn: Connection, name: str, job_id: UUID) -> dict[str, Any]:
         """The row of a statement about one document; ``errors.JobNotFound`` if there is none."""
@@ -331,6 +333,18 @@ class Jobs:
 
     async def _one(self, conn: Connection, name: str, **values: object) -> dict[str, Any] | None:
         return await (await conn.execute(self._sql[name], values)).fetchone()
+
+
+def _to_read(job: model.Job) -> model.Job:
+    return replace(job, **{f.name: getattr(job.next, f.name) for f in fields(job.next)}) if job.next else job
+
+
+def _values(new: NewJob) -> dict[str, object]:
+    return {
+        "job_id": new.job_id, "filename": new.filename, "collection": new.collection, "media_type": new.media_type,
+        "file_size": new.file_size, "sha256": new.sha256, "object_key": new.object_key, "lane": int(new.lane),
+        "metadata": Jsonb(dict(new.metadata)), "topic": messages.INGEST_TOPIC,
+    }  # fmt: skip
 
 
 def job_of(row: Mapping[str, Any]) -> model.Job:

@@ -126,15 +126,17 @@ class Messages:
             taken = await self._take_done(conn, done, model_id)
             kept, buried = await self._take_failed(conn, failed, limits)
             read = {d.delivery.job_id: d.result for d in taken if isinstance(d.result, Ingested)}
-            moved = sorted({*read, *(delivery.job_id for delivery in buried)})
-            if moved:
-                await self._completion.finish(conn, moved)
+            # What was read for the first time cannot be complete, nor concern the index: its chunks are all new.
+            first = {d.delivery.job_id for d in taken if d.delivery.job_id in read and d.delivery.attempt == 1}
+            ended = sorted({*read, *(delivery.job_id for delivery in buried)} - first)
+            if ended:
+                await self._completion.finish(conn, ended)
         settled = {d.delivery.message_id for d in taken} | kept
         return Settled(
             refused=[o.delivery.message_id for o in outcomes if o.delivery.message_id not in settled],
-            jobs=moved,
+            jobs=sorted({*ended, *first}),
             next_topics=frozenset(topic for result in read.values() for topic in _topics(result)),
-            changed=bool(taken),
+            changed=len(taken) > len(first),
         )
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
@@ -190,9 +192,7 @@ class Messages:
         rows = await (await conn.execute(self._sql["take_done"], _keys([d.delivery for d in done]))).fetchall()
         ours = {int(row["id"]) for row in rows}
         taken = [d for d in done if d.delivery.message_id in ours]
-        for outcome in taken:
-            if isinstance(outcome.result, Ingested):
-                await self._results.ingested(conn, outcome.delivery, outcome.result)
+        await self._results.ingested(conn, taken)
         await self._results.removed(conn, [d.delivery.job_id for d in taken if isinstance(d.result, Removed)])
         vectors = {d.delivery.chunk_id: d.result for d in taken if isinstance(d.result, Embedded)}
         if vectors:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from datadistiller import model
-from datadistiller.messages import CHUNK_TOPIC, Delivery, Done, Failed, Ingested, Outcome
+from datadistiller.messages import CHUNK_TOPIC, Done, Failed, Ingested, Outcome
 from datadistiller.store import cells, lines, reports
 from datadistiller.store.children import Children, Reading
 from datadistiller.store.completion import Completion
@@ -20,6 +21,21 @@ MOST_ROWS = 1000  # of one INSERT
 MOST_CHARS = 4_000_000  # of text in one INSERT, if it has more than one row
 
 Textual = TypeVar("Textual", model.Page, model.Chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The result of reading a document. ``version`` has its ``job_id``, its ``version``, and the one ``searched``."""
+
+    version: Mapping[str, Any]
+    attempt: int
+    result: Ingested
+
+    @property
+    def chunks(self) -> dict[str, object]:
+        """``version`` with the ids and contexts of what this reading gave."""
+        chunks = self.result.chunks
+        return {**self.version, "chunks": [c.chunk_id for c in chunks], "contexts": [c.context for c in chunks]}
 
 
 class Results:
@@ -39,27 +55,42 @@ class Results:
         elif any(isinstance(outcome, Failed) for outcome in outcomes):  # the last chunk of a version may be among them
             await self._completion.hold(conn, jobs)
 
-    async def ingested(self, conn: Connection, delivery: Delivery, result: Ingested) -> None:
-        """Replaces pages, chunks and children of the version that was read, and orders the embedding of what is new."""
-        cursor = await conn.execute(self._ingested["version"], {"job_id": delivery.job_id})
-        job = {"job_id": delivery.job_id, **(await cursor.fetchone() or {})}
-        same = {"chunks": [c.chunk_id for c in result.chunks], "contexts": [c.context for c in result.chunks]}
-        await conn.execute(self._ingested["drop_pages"], job)
-        for pages in _slices(result.document.pages):
-            await conn.execute(self._ingested["insert_pages"], {**job, **_pages(pages)})
-        await conn.execute(self._ingested["drop_changed"], {**job, **same})
-        for chunks in _slices(result.chunks):
-            values = {**job, **_columns(chunks), "attempt": delivery.attempt}
-            await conn.execute(self._ingested["upsert_chunks"], values)
-        if delivery.attempt > 1:  # before the chunks go that have them
-            await conn.execute(self._ingested["keep_vectors"], job)
-        await conn.execute(self._ingested["drop_chunks"], {**job, **same})
-        for name in ("describe", "describe_next", "embedding"):
-            await conn.execute(self._ingested[name], {**job, **_description(result, delivery.attempt)})
-        if result.members or delivery.attempt > 1:
-            await self._children.record(conn, Reading(**job, again=delivery.attempt > 1), result.members)
-        await conn.execute(self._ingested["touch_chunks"], job)
-        await conn.execute(self._ingested["order_embedding"], {**job, "topic": CHUNK_TOPIC})
+    async def ingested(self, conn: Connection, done: Sequence[Done]) -> None:
+        """Replaces pages, chunks and children of the versions that were read, and orders the embedding of what is new.
+
+        All documents together: a statement costs as much as the rows of a small document.
+        """
+        readings = await self._readings(conn, done)
+        if not readings:
+            return
+        again = [reading for reading in readings if reading.attempt > 1]  # the others found nothing in their place
+        for reading in again:
+            await conn.execute(self._ingested["drop_pages"], reading.version)
+            await conn.execute(self._ingested["drop_changed"], reading.chunks)
+        for pages in _slices((reading, page) for reading in readings for page in reading.result.document.pages):
+            await conn.execute(self._ingested["insert_pages"], _pages(pages))
+        for chunks in _slices((reading, chunk) for reading in readings for chunk in reading.result.chunks):
+            await conn.execute(self._ingested["upsert_chunks"], _columns(chunks))
+        for reading in again:
+            await conn.execute(self._ingested["keep_vectors"], reading.version)  # before the chunks go that have them
+            await conn.execute(self._ingested["drop_chunks"], reading.chunks)
+        await conn.execute(self._ingested["describe"], _descriptions(readings))
+        for reading in readings:
+            if reading.result.members or reading.attempt > 1:
+                parent = Reading(**reading.version, again=reading.attempt > 1)
+                await self._children.record(conn, parent, reading.result.members)
+        for reading in again:
+            await conn.execute(self._ingested["touch_chunks"], reading.version)
+        await conn.execute(self._ingested["order_embedding"], {**_versions(readings), "topic": CHUNK_TOPIC})
+
+    async def _readings(self, conn: Connection, done: Sequence[Done]) -> list[_Read]:
+        results = [(d.delivery, d.result) for d in done if isinstance(d.result, Ingested)]
+        if not results:
+            return []
+        jobs = {"jobs": [delivery.job_id for delivery, _ in results]}
+        rows = await (await conn.execute(self._ingested["versions"], jobs)).fetchall()
+        versions = {row["job_id"]: row for row in rows}
+        return [_Read(versions[delivery.job_id], delivery.attempt, result) for delivery, result in results]
 
     async def removed(self, conn: Connection, jobs: Sequence[UUID]) -> None:
         """Leaves nothing of deleted documents but a tombstone."""
@@ -79,23 +110,33 @@ def _members(outcomes: Sequence[Outcome]) -> dict[UUID, Sequence[model.Member]]:
     return {one.delivery.job_id: one.result.members for one in done if isinstance(one.result, Ingested)}
 
 
-def _slices(items: Sequence[Textual]) -> Iterator[list[Textual]]:
+def _slices(items: Iterable[tuple[_Read, Textual]]) -> Iterator[list[tuple[_Read, Textual]]]:
     """The items in portions of bounded size: one statement's parameters stay in memory several times."""
-    portion: list[Textual] = []
+    portion: list[tuple[_Read, Textual]] = []
     size = 0
     for item in items:
-        if portion and (len(portion) >= MOST_ROWS or size + len(item.text) > MOST_CHARS):
+        length = len(item[1].text)
+        if portion and (len(portion) >= MOST_ROWS or size + length > MOST_CHARS):
             yield portion
             portion, size = [], 0
         portion.append(item)
-        size += len(item.text)
+        size += length
     if portion:
         yield portion
 
 
-def _pages(pages: Sequence[model.Page]) -> dict[str, object]:
+def _versions(readings: Sequence[_Read]) -> dict[str, object]:
+    return {
+        "jobs": [reading.version["job_id"] for reading in readings],
+        "versions": [reading.version["version"] for reading in readings],
+    }
+
+
+def _pages(portion: Sequence[tuple[_Read, model.Page]]) -> dict[str, object]:
+    pages = [page for _, page in portion]
     sizes = [lines.size_of(p) or (None, None) for p in pages]
     return {
+        **_versions([reading for reading, _ in portion]),
         "pages": [p.number for p in pages],
         "labels": [p.label for p in pages],
         "texts": [p.text for p in pages],
@@ -106,8 +147,11 @@ def _pages(pages: Sequence[model.Page]) -> dict[str, object]:
     }
 
 
-def _columns(chunks: Sequence[model.Chunk]) -> dict[str, object]:
+def _columns(portion: Sequence[tuple[_Read, model.Chunk]]) -> dict[str, object]:
+    chunks = [chunk for _, chunk in portion]
     return {
+        **_versions([reading for reading, _ in portion]),
+        "attempts": [reading.attempt for reading, _ in portion],
         "chunks": [c.chunk_id for c in chunks],
         "ordinals": [c.ordinal for c in chunks],
         "pages": [c.page for c in chunks],
@@ -120,14 +164,18 @@ def _columns(chunks: Sequence[model.Chunk]) -> dict[str, object]:
     }
 
 
-def _description(result: Ingested, attempt: int) -> dict[str, object]:
-    pages = result.document.pages
-    broken = [{"page": p.number, **p.problem.as_json()} for p in pages if p.problem is not None]
+def _descriptions(readings: Sequence[_Read]) -> dict[str, object]:
+    documents = [reading.result.document for reading in readings]
     return {
-        "title": result.document.title,
-        "parser": result.document.parser,
-        "page_count": len(pages),
-        "failed_pages": Jsonb(broken),
-        "total": len(result.chunks),
-        "report": Jsonb(reports.noted(result, attempt)),
+        **_versions(readings),
+        "titles": [document.title for document in documents],
+        "parsers": [document.parser for document in documents],
+        "page_counts": [len(document.pages) for document in documents],
+        "failed_pages": [Jsonb(_broken(document)) for document in documents],
+        "totals": [len(reading.result.chunks) for reading in readings],
+        "reports": [Jsonb(reports.noted(reading.result, reading.attempt)) for reading in readings],
     }
+
+
+def _broken(document: model.ParsedDocument) -> list[dict[str, object]]:
+    return [{"page": p.number, **p.problem.as_json()} for p in document.pages if p.problem is not None]

@@ -19,15 +19,22 @@ from datadistiller.store.statements import Statements
 WORK = "dd_work"  # payload: topic
 JOBS = "dd_jobs"  # payload: job id
 CHANGES = "dd_changes"  # no payload
+CHANNELS = (WORK, JOBS, CHANGES)
+#: Between two signals that are sent in the background, seconds.
+SPACING = 0.02
 
 _log = structlog.get_logger(__name__)
 
 
 class Signals:
-    """One LISTEN connection per process; it reconnects by itself."""
+    """One LISTEN connection per process; it reconnects by itself.
 
-    def __init__(self, url: str) -> None:
+    Only these channels are listened to: each signal wakes the process, and the database sends it to all that listen.
+    """
+
+    def __init__(self, url: str, channels: Sequence[str] = CHANNELS) -> None:
         self._url = url
+        self._channels = channels
         self._task: asyncio.Task[None] | None = None
         self._waiters: dict[tuple[str, str | None], set[asyncio.Event]] = {}
 
@@ -45,6 +52,7 @@ class Signals:
     @contextlib.contextmanager
     def subscribe(self, channel: str, payload: str | None = None) -> Iterator[asyncio.Event]:
         """An event that is set at each signal from now on; the caller clears it."""
+        assert channel in self._channels, channel
         key = (channel, payload)
         event = asyncio.Event()
         self._waiters.setdefault(key, set()).add(event)
@@ -69,7 +77,7 @@ class Signals:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, **link(self._url)) as conn:
-                    for channel in (WORK, JOBS, CHANGES):
+                    for channel in self._channels:
                         await conn.execute(f"LISTEN {channel}")
                     pause = 0.1
                     # Signals sent while the connection was away are lost: everybody looks once.
@@ -103,14 +111,36 @@ class Notifier:
         self._sql = Statements("signals")
         self._pending: set[tuple[str, str]] = set()
         self._sending = asyncio.Lock()
+        self._not_before = 0.0  # on the clock of the event loop
+        self._later: asyncio.Task[None] | None = None
 
     async def notify(self, channel: str, payloads: str | Iterable[str] = "") -> None:
         """Sends one signal per different payload; none for no payloads at all. Sent when this returns."""
-        self._pending |= {(channel, p) for p in ([payloads] if isinstance(payloads, str) else payloads)}
+        await self.notify_all((channel, p) for p in ([payloads] if isinstance(payloads, str) else payloads))
+
+    async def notify_all(self, signals: Iterable[tuple[str, str]]) -> None:
+        """The same for signals of several channels, each with its payload."""
+        self._pending |= set(signals)
         async with self._sending:
             if self._pending:
                 batch, self._pending = sorted(self._pending), set()
                 await self._send(batch)
+
+    def soon(self, channel: str, payload: str = "") -> None:
+        """Sends a signal in the background: the first at once, those after it no closer together than ``SPACING``.
+
+        For what comes in floods: each signal costs a transaction, and wakes whoever listens.
+        """
+        self._pending.add((channel, payload))
+        if self._later is None or self._later.done():
+            self._later = asyncio.create_task(self._send_pending(), name="notifier")
+
+    async def _send_pending(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while self._pending:
+            await asyncio.sleep(self._not_before - clock())
+            self._not_before = clock() + SPACING
+            await self.notify_all(())
 
     async def _send(self, batch: Sequence[tuple[str, str]]) -> None:
         values = {"channels": [channel for channel, _ in batch], "payloads": [payload for _, payload in batch]}

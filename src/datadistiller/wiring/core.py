@@ -17,7 +17,7 @@ from datadistiller.runtime import heartbeat, process, telemetry
 from datadistiller.settings import Settings
 from datadistiller.store import clock, migrate
 from datadistiller.store.database import Database
-from datadistiller.store.signals import Notifier, Signals
+from datadistiller.store.signals import CHANGES, JOBS, WORK, Notifier, Signals
 from datadistiller.store.workers import Heartbeat, Workers
 from datadistiller.wiring.adapters import database_url
 
@@ -56,7 +56,7 @@ async def open_core(settings: Settings, roles: Sequence[str], stop: asyncio.Even
         database = Database(url, max_size=size, name=identity.role, limit_seconds=limit)
         stack.push_async_callback(database.close)
         await _connected(database, stop)
-        listener = Signals(url)
+        listener = Signals(url, heard_by(roles))
         await listener.start()
         stack.push_async_callback(listener.close)
         shared = os.environ.get(telemetry.MULTIPROCESS_VARIABLE)
@@ -93,6 +93,12 @@ async def member(core: Core, stop: asyncio.Event) -> AsyncIterator[heartbeat.Hea
         except errors.Unavailable as error:
             structlog.get_logger().warning("not_signed_off", reason=error.message)
         structlog.get_logger().info("stopped", role=identity.role, worker=identity.worker_id)
+
+
+def heard_by(roles: Sequence[str]) -> list[str]:
+    """The signals that somebody in a process with these roles waits for."""
+    heard = {"api": [JOBS, CHANGES], "index": [CHANGES], "reaper": []}
+    return sorted({channel for role in roles for channel in heard.get(role, [WORK])})
 
 
 async def _connected(database: Database, stop: asyncio.Event) -> None:

@@ -93,6 +93,8 @@ async def _open_ingest(
 ) -> Stage:
     from datadistiller.chunking.chunker import Chunker
     from datadistiller.embedding.wordpiece import WordpieceTokenizer
+    from datadistiller.parsing import formats
+    from datadistiller.runtime.plain import MOST_BYTES, PlainFirst
     from datadistiller.runtime.sandbox import Limits as ParserLimits
     from datadistiller.runtime.sandbox import Sandbox
     from datadistiller.stages.attachments import Intake
@@ -120,9 +122,11 @@ async def _open_ingest(
     )
 
     async def intake(job: model.Job) -> Intake:
-        return Intake(store, family, job, await family.spent(job), most)
+        holds_nothing = job.media_type in formats.PLAIN
+        return Intake(store, family, job, (0, 0) if holds_nothing else await family.spent(job), most)
 
-    return Ingest(store, Jobs(core.database), sandbox, chunker, intake)
+    parser = PlainFirst(sandbox, min(MOST_BYTES, settings.max_text_chars))
+    return Ingest(store, Jobs(core.database), parser, chunker, intake)
 
 
 async def _worker(

@@ -55,6 +55,10 @@ UPDATE document_jobs j SET processed_chunks = j.processed_chunks + k.n,
     progress = embedding_progress(j.processed_chunks + k.n, j.total_chunks)
 FROM counted k WHERE j.job_id = k.job_id RETURNING j.job_id;
 
+-- name: more_to_come
+-- Whether vectors are on their way; what is parked or tried again later is not.
+SELECT EXISTS (SELECT 1 FROM messages WHERE topic = %(topic)s AND lane IN (0, 1) AND available_at <= now()) AS more;
+
 -- name: trim
 -- The feed up to a position that the one follower has passed.
 DELETE FROM chunk_changes WHERE xid < pg_snapshot_xmin(%(position)s::pg_snapshot);

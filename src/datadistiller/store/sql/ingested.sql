@@ -1,28 +1,27 @@
--- name: version
--- Which version this attempt reads, and which one queries find.
-SELECT coalesce((next ->> 'version')::int, version) AS version, version AS searched FROM document_jobs
-WHERE job_id = %(job_id)s;
+-- name: versions
+-- Which version of each document this attempt reads, and which one queries find.
+SELECT job_id, coalesce((next ->> 'version')::int, version) AS version, version AS searched FROM document_jobs
+WHERE job_id = ANY(%(jobs)s);
 
 -- name: describe
--- What reading the document gave.
-UPDATE document_jobs j SET title = %(title)s, parser = %(parser)s,
-    page_count = %(page_count)s, failed_pages = %(failed_pages)s, report = %(report)s
-WHERE j.job_id = %(job_id)s AND j.next IS NULL;
-
--- name: describe_next
--- The same of a version that queries do not find yet: what they find stays as it is.
-UPDATE document_jobs j SET next = next || jsonb_build_object(
-    'title', %(title)s::text, 'parser', %(parser)s::text, 'page_count', %(page_count)s::int,
-    'failed_pages', %(failed_pages)s::jsonb, 'report', %(report)s::jsonb)
-WHERE j.job_id = %(job_id)s AND j.next IS NOT NULL;
-
--- name: embedding
--- The job is embedding from here on. Chunks kept from an earlier attempt count.
-UPDATE document_jobs j SET status = 'embedding', total_chunks = %(total)s, processed_chunks = k.n, failed_chunks = 0,
-    progress = embedding_progress(k.n, %(total)s::int)
-FROM (SELECT count(*)::int AS n FROM document_chunks
-      WHERE job_id = %(job_id)s AND version = %(version)s AND status = 'indexed') k
-WHERE j.job_id = %(job_id)s;
+-- What reading the documents gave; of a version that queries do not find yet it is kept apart, what they find stays as it
+-- is. The jobs are embedding from here on. Chunks kept from an earlier attempt count.
+UPDATE document_jobs j SET
+    title = CASE WHEN j.next IS NULL THEN u.title ELSE j.title END,
+    parser = CASE WHEN j.next IS NULL THEN u.parser ELSE j.parser END,
+    page_count = CASE WHEN j.next IS NULL THEN u.page_count ELSE j.page_count END,
+    failed_pages = CASE WHEN j.next IS NULL THEN u.failed_pages ELSE j.failed_pages END,
+    report = CASE WHEN j.next IS NULL THEN u.report ELSE j.report END,
+    next = j.next || jsonb_build_object('title', u.title, 'parser', u.parser, 'page_count', u.page_count,
+                                        'failed_pages', u.failed_pages, 'report', u.report),
+    status = 'embedding', total_chunks = u.total, processed_chunks = k.n, failed_chunks = 0,
+    progress = embedding_progress(k.n, u.total)
+FROM unnest(%(jobs)s::uuid[], %(versions)s::int[], %(titles)s::text[], %(parsers)s::text[], %(page_counts)s::int[],
+            %(failed_pages)s::jsonb[], %(reports)s::jsonb[], %(totals)s::int[])
+     u(job_id, version, title, parser, page_count, failed_pages, report, total)
+CROSS JOIN LATERAL (SELECT count(*)::int AS n FROM document_chunks c
+                    WHERE c.job_id = u.job_id AND c.version = u.version AND c.status = 'indexed') k
+WHERE j.job_id = u.job_id;
 
 -- name: drop_pages
 -- Pages of earlier attempts, and of versions that were given up.
@@ -31,8 +30,8 @@ DELETE FROM document_pages WHERE job_id = %(job_id)s AND (version = %(version)s 
 -- name: insert_pages
 -- The parsed text, and where it stands.
 INSERT INTO document_pages (job_id, version, page, label, text, width, height, recognised, lines)
-SELECT %(job_id)s, %(version)s, * FROM unnest(
-    %(pages)s::int[], %(labels)s::text[], %(texts)s::text[], %(widths)s::float8[], %(heights)s::float8[],
+SELECT * FROM unnest(
+    %(jobs)s::uuid[], %(versions)s::int[], %(pages)s::int[], %(labels)s::text[], %(texts)s::text[], %(widths)s::float8[], %(heights)s::float8[],
     %(recognised)s::boolean[], %(lines)s::bytea[]);
 
 -- name: drop_changed
@@ -62,10 +61,9 @@ SELECT job_id, array_agg(chunk_no) FROM gone GROUP BY job_id, chunk_no / 128;
 -- A chunk that is there already keeps its number, its vector and, if indexed, its status.
 INSERT INTO document_chunks (chunk_id, job_id, version, attempt, ordinal, page, start_char, end_char, tokens, context, text,
     cells)
-SELECT id, %(job_id)s, %(version)s, %(attempt)s, ordinal, page, start_char, end_char, tokens, context, text, cells
-FROM unnest(%(chunks)s::uuid[], %(ordinals)s::int[], %(pages)s::int[], %(starts)s::int[], %(ends)s::int[],
-            %(tokens)s::int[], %(contexts)s::text[], %(texts)s::text[], %(cells)s::bytea[])
-     u(id, ordinal, page, start_char, end_char, tokens, context, text, cells)
+SELECT * FROM unnest(
+    %(chunks)s::uuid[], %(jobs)s::uuid[], %(versions)s::int[], %(attempts)s::int[], %(ordinals)s::int[], %(pages)s::int[],
+    %(starts)s::int[], %(ends)s::int[], %(tokens)s::int[], %(contexts)s::text[], %(texts)s::text[], %(cells)s::bytea[])
 ON CONFLICT (chunk_id) DO UPDATE SET attempt = excluded.attempt, ordinal = excluded.ordinal, page = excluded.page,
     start_char = excluded.start_char, end_char = excluded.end_char, tokens = excluded.tokens, cells = excluded.cells, error = NULL,
     status = CASE WHEN document_chunks.status = 'indexed' THEN 'indexed' ELSE 'pending' END;
@@ -93,7 +91,8 @@ WHERE c.job_id = %(job_id)s AND c.version = %(version)s GROUP BY c.job_id, c.chu
 -- One message per chunk that has no vector yet.
 INSERT INTO messages (topic, job_id, job_attempt, chunk_id, lane)
 SELECT %(topic)s, c.job_id, c.attempt, c.chunk_id, j.lane
-FROM document_chunks c JOIN document_jobs j USING (job_id)
-WHERE c.job_id = %(job_id)s AND c.version = %(version)s AND NOT EXISTS (
+FROM unnest(%(jobs)s::uuid[], %(versions)s::int[]) WITH ORDINALITY u(job_id, version, n)
+JOIN document_chunks c USING (job_id, version) JOIN document_jobs j USING (job_id)
+WHERE NOT EXISTS (
     SELECT 1 FROM chunk_vectors v JOIN models m ON m.model_id = v.model_id AND m.active WHERE v.chunk_no = c.chunk_no)
-ORDER BY c.ordinal;
+ORDER BY u.n, c.ordinal;

@@ -1,13 +1,18 @@
 -- name: insert_job
--- A new document; nothing if the same bytes are already in the collection. Those of later versions are outside the rule
--- of the index: two may get them at once.
-INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata)
-SELECT %(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
-       %(lane)s, %(metadata)s
-WHERE NOT EXISTS (SELECT 1 FROM document_jobs
-                  WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL)
-ON CONFLICT (collection, sha256, (CASE WHEN version = 1 THEN 0 ELSE job_no END)) WHERE deleted_at IS NULL DO NOTHING
-RETURNING *;
+-- A new document and the message that starts it; nothing if the same bytes are already in the collection. Those of later
+-- versions are outside the rule of the index: two may get them at once.
+WITH job AS (
+    INSERT INTO document_jobs (job_id, filename, collection, media_type, file_size, sha256, object_key, lane, metadata)
+    SELECT %(job_id)s, %(filename)s, %(collection)s, %(media_type)s, %(file_size)s, %(sha256)s, %(object_key)s,
+           %(lane)s, %(metadata)s
+    WHERE NOT EXISTS (SELECT 1 FROM document_jobs
+                      WHERE collection = %(collection)s AND sha256 = %(sha256)s AND deleted_at IS NULL)
+    ON CONFLICT (collection, sha256, (CASE WHEN version = 1 THEN 0 ELSE job_no END)) WHERE deleted_at IS NULL DO NOTHING
+    RETURNING *
+), message AS (
+    INSERT INTO messages (topic, job_id, job_attempt, lane) SELECT %(topic)s, job_id, attempt, lane FROM job
+)
+SELECT * FROM job;
 
 -- name: same_content
 -- The document with these bytes, locked: it may be retried now. The first one, if later versions made them two.
@@ -145,16 +150,29 @@ UPDATE document_jobs SET uploaded = true WHERE job_id = %(job_id)s AND NOT uploa
 SELECT job_id, n, attempt, status, progress, at FROM job_events
 WHERE job_id = %(job_id)s AND n > %(after)s AND status <> 'deleted' ORDER BY n LIMIT 1000;
 
+-- name: to_read
+-- Documents whose files are about to be read.
+SELECT * FROM document_jobs WHERE job_id = ANY(%(ids)s) AND deleted_at IS NULL;
+
 -- name: advance
--- Moves a job that this lease still holds, never back. Lost progress is harmless: nobody waits for the disk.
+-- Moves jobs that these leases still hold, never back. Lost progress is harmless: nobody waits for the disk. The jobs are
+-- locked in order, as everywhere.
+WITH ours AS MATERIALIZED (
+    SELECT j.job_id, u.id, u.page_count
+    FROM unnest(%(messages)s::bigint[], %(tokens)s::uuid[], %(attempts)s::int[], %(page_counts)s::int[])
+         u(id, token, attempt, page_count)
+    JOIN messages m ON m.id = u.id AND m.lease_token = u.token
+    JOIN document_jobs j ON j.job_id = m.job_id AND j.attempt = u.attempt
+    WHERE j.deleted_at IS NULL AND status_rank(j.status) < 3
+    ORDER BY j.job_id FOR NO KEY UPDATE OF j
+)
 UPDATE document_jobs j SET
     status = CASE WHEN status_rank(%(status)s) > status_rank(j.status) THEN %(status)s ELSE j.status END,
     progress = greatest(j.progress, %(progress)s),
-    page_count = CASE WHEN j.next IS NULL THEN coalesce(%(page_count)s, j.page_count) ELSE j.page_count END
-FROM messages m, (SELECT set_config('synchronous_commit', 'off', true)) lazily
-WHERE j.job_id = %(job_id)s AND m.id = %(message_id)s AND m.lease_token = %(token)s
-  AND j.attempt = %(attempt)s AND j.deleted_at IS NULL AND status_rank(j.status) < 3
-RETURNING j.job_id;
+    page_count = CASE WHEN j.next IS NULL THEN coalesce(ours.page_count, j.page_count) ELSE j.page_count END
+FROM ours, (SELECT set_config('synchronous_commit', 'off', true)) lazily
+WHERE j.job_id = ours.job_id
+RETURNING ours.id;
 
 -- name: unfinished_count
 -- Documents on their way.

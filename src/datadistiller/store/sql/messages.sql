@@ -19,17 +19,24 @@ RETURNING m.id, m.topic, m.job_id, m.job_attempt, m.chunk_id, m.lane, m.tries, m
 
 -- name: claim_ingest
 -- The same, and the job is processing from here on. Takes jobs and messages in one statement that waits for
--- neither, so that it cannot deadlock with those that lock the job first.
-WITH due AS MATERIALIZED (
-    SELECT m.id, m.job_id, m.lane, m.available_at, m.crashes FROM messages m JOIN document_jobs j USING (job_id)
+-- neither, so that it cannot deadlock with those that lock the job first. Only small documents of one lane are given
+-- out together, see is_small; so no more than one is locked if the first is none: another claim shall find the others.
+WITH peek AS MATERIALIZED (
+    SELECT m.crashes = 0 AND is_small(j) AS small FROM messages m JOIN document_jobs j USING (job_id)
     WHERE m.topic = %(topic)s AND m.available_at <= now() AND m.lease_token IS NULL
-    ORDER BY m.lane, m.available_at, m.id LIMIT %(limit)s
+    ORDER BY m.lane, m.available_at, m.id LIMIT 1
+), due AS MATERIALIZED (
+    SELECT m.id, m.job_id, m.lane, m.available_at, m.crashes, is_small(j) AS small
+    FROM messages m JOIN document_jobs j USING (job_id)
+    WHERE m.topic = %(topic)s AND m.available_at <= now() AND m.lease_token IS NULL
+    ORDER BY m.lane, m.available_at, m.id LIMIT (SELECT CASE WHEN small THEN %(limit)s ELSE 1 END FROM peek)
     FOR UPDATE OF m SKIP LOCKED FOR NO KEY UPDATE OF j SKIP LOCKED
 ), first AS (
-    SELECT id, crashes FROM due ORDER BY lane, available_at, id LIMIT 1
+    SELECT id, lane, crashes, small FROM due ORDER BY lane, available_at, id LIMIT 1
 ), chosen AS (
     SELECT due.id, due.job_id FROM due, first, (SELECT set_config('synchronous_commit', 'off', true)) lazily
-    WHERE CASE WHEN first.crashes > 0 THEN due.id = first.id ELSE due.crashes = 0 END
+    WHERE due.id = first.id
+       OR first.crashes = 0 AND first.small AND due.crashes = 0 AND due.small AND due.lane = first.lane
 ), begun AS (
     UPDATE document_jobs j SET status = 'processing', progress = 1
     FROM chosen WHERE j.job_id = chosen.job_id AND j.status = 'pending'
@@ -65,18 +72,20 @@ FROM messages m LEFT JOIN begun USING (id)
 WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL AND m.topic || '' = %(topic)s AND m.available_at <= now();
 
 -- name: begin_ingest
--- The same, and the job is processing from here on; of both nobody waits for a lock, see claim_ingest.
+-- The same, and the job is processing from here on; of both nobody waits for a lock, and only small documents are given
+-- out together, see claim_ingest.
 WITH due AS MATERIALIZED (
-    SELECT m.id, m.job_id, m.topic, m.lane, m.available_at, m.crashes FROM messages m JOIN document_jobs j USING (job_id)
+    SELECT m.id, m.job_id, m.topic, m.lane, m.available_at, m.crashes, is_small(j) AS small
+    FROM messages m JOIN document_jobs j USING (job_id)
     WHERE m.id = ANY(%(ids)s) AND m.lease_token IS NULL
     FOR UPDATE OF m SKIP LOCKED FOR NO KEY UPDATE OF j SKIP LOCKED
 ), wanted AS (
-    SELECT id, job_id, crashes, row_number() OVER (ORDER BY lane, available_at, id) AS n FROM due
+    SELECT id, job_id, lane, crashes, small, row_number() OVER (ORDER BY lane, available_at, id) AS n FROM due
     WHERE topic = %(topic)s AND available_at <= now()
 ), chosen AS (
     SELECT w.id, w.job_id FROM wanted w, wanted first, (SELECT set_config('synchronous_commit', 'off', true)) lazily
     WHERE first.n = 1 AND w.n <= %(limit)s
-      AND CASE WHEN first.crashes > 0 THEN w.n = 1 ELSE w.crashes = 0 END
+      AND (w.n = 1 OR first.crashes = 0 AND first.small AND w.crashes = 0 AND w.small AND w.lane = first.lane)
 ), processing AS (
     UPDATE document_jobs j SET status = 'processing', progress = 1
     FROM chosen WHERE j.job_id = chosen.job_id AND j.status = 'pending'
