@@ -8,7 +8,7 @@ SELECT pg_advisory_xact_lock(hashtext('datadistiller.children'));
 SELECT job_id FROM document_jobs WHERE job_id = ANY(%(jobs)s) ORDER BY job_id FOR NO KEY UPDATE;
 
 -- name: family
--- These documents and all that lie in them. OFFSET 0 here and below: see migration 14.
+-- These documents and all that lie in them. OFFSET 0 here and below: see migration 12.
 WITH RECURSIVE reached(id) AS (
     SELECT unnest(%(jobs)s::uuid[])
     UNION
