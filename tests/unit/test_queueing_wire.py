@@ -97,6 +97,18 @@ def test_a_partition_is_acknowledged_up_to_what_still_waits() -> None:
     assert buffer.acknowledged() == {0: 10} and len(buffer) == 0
 
 
+def test_what_the_broker_did_not_take_is_acknowledged_again() -> None:
+    buffer = Buffer()
+    buffer.own([0, 1, 2])
+    buffer.add(records(0, 5, 6) + records(1, 3))
+    buffer.settle(records(0, 5) + records(1, 3))
+    assert buffer.acknowledged() == {0: 6, 1: 4}
+    buffer.drop([1])
+    buffer.not_acknowledged([0, 1, 2])  # 1 has gone to another member meanwhile, and of 2 nothing was received
+    assert buffer.acknowledged() == {0: 6}
+    assert buffer.acknowledged() == {}
+
+
 def test_what_belongs_to_others_is_dropped_and_never_acknowledged() -> None:
     buffer = Buffer()
     buffer.own([0, 1])

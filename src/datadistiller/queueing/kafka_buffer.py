@@ -87,6 +87,11 @@ class Buffer:
                 self._ends.pop(partition, None)
                 self._moved.discard(partition)
 
+    def not_acknowledged(self, partitions: Iterable[int]) -> None:
+        """What ``acknowledged`` gave of these did not get through: it is given again. Those that were dropped are not."""
+        with self._lock:
+            self._moved.update(partition for partition in partitions if partition in self._ends)
+
     def acknowledged(self) -> dict[int, int]:
         """By partition, where to go on reading; of those that moved since the last call."""
         with self._lock:

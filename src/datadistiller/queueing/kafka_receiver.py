@@ -142,10 +142,12 @@ class Receiver:
         except KafkaException as error:
             self._committed(error.args[0], offsets)
 
-    def _committed(self, error: KafkaError | None, _offsets: Sequence[TopicPartition]) -> None:
+    def _committed(self, error: KafkaError | None, offsets: Sequence[TopicPartition]) -> None:
         if error is not None:
-            # Whoever gets the partitions receives these records again, and is refused.
+            # Tried again while the partitions are ours: while the group is being shared anew, the broker refuses what it
+            # takes a moment later. Whoever gets them instead receives these records again, and is refused.
             log.info("offsets_not_committed", topic=self._topic, reason=error.name())
+            self.buffer.not_acknowledged(offset.partition for offset in offsets)
 
     def _assigned(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._reassigned = True  # if the others pause, the new ones do not
