@@ -20,7 +20,8 @@ from datadistiller import errors
 from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.model import Line, Page, ParsedDocument
-from datadistiller.parsing import formats, pdf_lines, pdf_words
+from datadistiller.parsing import formats, pdf_words
+from datadistiller.parsing.pdf_opening import open_pdf
 from datadistiller.runtime.sandbox import Limits, Sandbox
 
 DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data"))
@@ -72,7 +73,7 @@ def letters(text: str) -> Counter[str]:
     return Counter(char for char in text.casefold() if char.isalnum())
 
 
-def found(textpage: pypdfium2.PdfTextPage, frame: pdf_lines.Frame, line: Line, inset: float) -> Counter[str]:
+def found(textpage: pypdfium2.PdfTextPage, frame: pdf_words.Frame, line: Line, inset: float) -> Counter[str]:
     """What pdfium finds in a line's rectangle, made smaller by ``inset`` of its height above and below."""
     margin = inset * (line.bottom - line.top)
     left, right, top, bottom = line.left + margin, line.right - margin, line.top + margin, line.bottom - margin
@@ -88,7 +89,7 @@ def found(textpage: pypdfium2.PdfTextPage, frame: pdf_lines.Frame, line: Line, i
     )
 
 
-def notes(page: pypdfium2.PdfPage, frame: pdf_lines.Frame) -> Iterator[tuple[float, float]]:
+def notes(page: pypdfium2.PdfPage, frame: pdf_words.Frame) -> Iterator[tuple[float, float]]:
     """The lower left corners of form fields and notes, where these are on the page."""
     for number in range(pdfium.FPDFPage_GetAnnotCount(page)):
         note, rect = pdfium.FPDFPage_GetAnnot(page, number), pdfium.FS_RECTF()
@@ -146,7 +147,7 @@ async def test_lines_hold_what_stands_there(sandbox: Sandbox, chunker: Chunker, 
         if path.name in ODD:
             continue
         counts: list[tuple[int, int, int]] = []
-        with pypdfium2.PdfDocument(path) as document:
+        with open_pdf(path)[0] as document:
             for page in parsed.pages[:PAGES]:
                 if page.problem is None and not page.recognised:
                     check_order(page)

@@ -55,10 +55,10 @@ def answers(path: Path, media_type: str, reader: int) -> Iterator[dict[str, Any]
     request = {
         "path": str(path), "media_type": media_type, "reader": reader, "first_page": 1, "last_page": None,
         "max_pages": MOST_PAGES, "max_text_chars": MOST_CHARS, "password": None, "max_attachments": None,
-        "max_attachment_bytes": 0,
+        "max_attachment_bytes": 0, "pause": None, "known": None,
     }  # fmt: skip
     said = io.BytesIO()
-    child._answer(request, said, registry.parser_of)
+    child._answer(request, said, registry.parser_of, io.BytesIO())
     said.seek(0)
     while (answer := protocol.read(said)) is not None:
         yield answer

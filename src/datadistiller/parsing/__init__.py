@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from datadistiller.model import Page, Problem
 
@@ -40,8 +41,20 @@ class Attachment:
     problem: Problem | None = None
 
 
+#: What a parser has learned of the pages it has read, for those that follow: plain JSON.
+Known = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Stands before the page ``page``: what is known when that is read, if the document may be read in parts."""
+
+    page: int
+    known: Known
+
+
 #: What a parser gives, one after the other.
-Item = Header | Page | Problem | Attachment
+Item = Header | Page | Problem | Attachment | Learned
 
 
 class Parser(Protocol):
@@ -69,4 +82,31 @@ class Unlocking(Protocol):
 
     def unlocked_by(self, password: str) -> Parser:
         """The same parser for one such file. A password that does not fit is an ``errors.EncryptedDocument``."""
+        ...
+
+
+class Part(Protocol):
+    """Some pages in the middle of a document, read before those in front of them are."""
+
+    def look(self) -> Iterator[int]:
+        """Looks at one page after the other and gives its number. Memory grows with them."""
+        ...
+
+    def finish(self, known: Known) -> Iterator[Item]:
+        """The pages, as they are if those in front of them gave ``known``; then what there is to say at the end of the
+        document, if that is theirs. The last page comes behind what is ``Learned`` with it."""
+        ...
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A parser whose documents several processes may read at once. It gives ``Learned`` before each page whose number
+    is a multiple of ``limits.PART_PAGES`` and which is not the last."""
+
+    def knowing(self, known: Known) -> Parser:
+        """The same parser for what follows the pages that gave ``known``."""
+        ...
+
+    def part(self, path: Path, first_page: int, last_page: int) -> AbstractContextManager[Part]:
+        """Pages of a document, the last of which there is."""
         ...

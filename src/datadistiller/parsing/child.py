@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import Attachment, Header, Item, Unlocking, confine, protocol
+from datadistiller.parsing import Attachment, Header, InParts, Item, Learned, Parser, Unlocking, confine, protocol
 from datadistiller.parsing.attaching import Sender
 from datadistiller.parsing.registry import Registry, parser_of
 
@@ -30,14 +30,16 @@ def main(registry: Registry = parser_of) -> None:
     _send(answers, {"kind": "ready", "memory_bytes": confine.memory_bytes(), "confined_by": kernel})
     while (request := protocol.read(requests)) is not None:
         confine.allow_cpu(request["cpu_seconds"])
-        _answer(request, answers, registry)
+        _answer(request, answers, registry, requests)
 
 
-def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
+def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry, requests: BinaryIO) -> None:
     """Serves one request. Only ``MemoryError`` ends the process: afterwards nothing can be relied on."""
     try:
         if request.get("kind") == "draw":
             _draw(request, answers)
+        elif request.get("kind") == "part":
+            _part(request, answers, registry, requests)
         else:
             _parse(request, answers, registry)
     except MemoryError:
@@ -48,17 +50,44 @@ def _answer(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -
 
 
 def _parse(request: Mapping[str, Any], answers: BinaryIO, registry: Registry) -> None:
-    parser, password = registry(request["media_type"], request["reader"]), request["password"]
-    if password is not None and isinstance(parser, Unlocking):
-        parser = parser.unlocked_by(password)
+    parser, pause = _parser(request, registry), None
+    if isinstance(parser, InParts):
+        pause = request["pause"]
+        parser = parser.knowing(request["known"]) if request["known"] else parser
     items = parser.parse(Path(request["path"]), request["media_type"], request["first_page"])
     items = _up_to(request["last_page"], items)
+    learned = 0
     attachments = Sender(request, answers, _translate)
     for item in _limited(items, request["max_pages"], request["max_text_chars"]):
         if isinstance(item, Attachment):
             attachments.send(item)
-        else:
-            _send(answers, _message(item))
+            continue
+        _send(answers, _message(item))
+        learned = item.page if isinstance(item, Learned) else learned
+        if isinstance(item, Page) and item.number == pause == learned:
+            _send(answers, {"kind": "pause", "memory_bytes": confine.memory_bytes()})
+            return
+    _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
+
+
+def _parser(request: Mapping[str, Any], registry: Registry) -> Parser:
+    parser, password = registry(request["media_type"], request["reader"]), request["password"]
+    return parser.unlocked_by(password) if password is not None and isinstance(parser, Unlocking) else parser
+
+
+def _part(request: Mapping[str, Any], answers: BinaryIO, registry: Registry, requests: BinaryIO) -> None:
+    """Looks at some pages, waits for what is known of those before, and finishes them."""
+    parser = _parser(request, registry)
+    if not isinstance(parser, InParts):
+        raise errors.UnsupportedType(f"Documents of the type {request['media_type']} are not read in parts.")
+    with parser.part(Path(request["path"]), request["first_page"], request["last_page"]) as part:
+        for number in part.look():
+            _send(answers, {"kind": "looked", "page": number})
+        if (told := protocol.read(requests)) is None:
+            return
+        for item in _limited(part.finish(told["known"]), request["max_pages"], request["max_text_chars"]):
+            if not isinstance(item, Attachment):
+                _send(answers, _message(item))
     _send(answers, {"kind": "end", "memory_bytes": confine.memory_bytes()})
 
 
@@ -72,7 +101,7 @@ def _draw(request: Mapping[str, Any], answers: BinaryIO) -> None:
     answers.flush()
 
 
-def _message(item: Header | Page | Problem) -> dict[str, Any]:
+def _message(item: Header | Page | Problem | Learned) -> dict[str, Any]:
     match item:
         case Header():
             return protocol.header_message(item)
@@ -80,6 +109,8 @@ def _message(item: Header | Page | Problem) -> dict[str, Any]:
             return protocol.page_message(item)
         case Problem():
             return protocol.warning_message(item)
+        case Learned():
+            return {"kind": "learned", "page": item.page, "known": item.known}
 
 
 def _limited(items: Iterator[Item], max_pages: int, max_chars: int) -> Iterator[Item]:

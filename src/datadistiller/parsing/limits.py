@@ -12,6 +12,8 @@ MAX_RATIO = 300
 RATIO_FREE_BYTES = 16 << 20
 #: Members of an archive that are looked at.
 MAX_MEMBERS = 20_000
+#: Pages of a part of a long document that another process may read meanwhile.
+PART_PAGES = 32
 #: Bytes of one piece of an attachment on its way.
 PIECE_BYTES = 256 << 10
 #: Nesting of elements, tables or messages followed; deeper ones are flattened or left out.

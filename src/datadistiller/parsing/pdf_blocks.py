@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from datadistiller.model import BlockKind
-from datadistiller.parsing import pdf_outline
+from datadistiller.parsing import Known, pdf_outline
 from datadistiller.parsing.pdf_lines import Piece, merged
 from datadistiller.parsing.pdf_outline import Titles
 from datadistiller.parsing.pdf_words import BROKEN
@@ -28,10 +28,17 @@ _SOFT_HYPHEN = "\u00ad"
 class Layout:
     """Finds paragraphs and headings. Learns the height of body text over the pages it has seen."""
 
-    def __init__(self) -> None:
-        self._heights: Counter[float] = Counter()
-        self._words = {True: 0, False: 0}  # bold, and not
-        self._compounds: set[str] = set()
+    def __init__(self, known: Known | None = None) -> None:
+        """``known``: what another one has learned of the pages before."""
+        learned = known or {"heights": [], "words": [0, 0], "compounds": []}
+        self._heights: Counter[float] = Counter(dict(learned["heights"]))  # in the order in which they were met
+        self._words = {True: learned["words"][0], False: learned["words"][1]}  # bold, and not
+        self._compounds: set[str] = set(learned["compounds"])
+
+    def known(self) -> Known:
+        """What it has learned."""
+        heights, words = list(self._heights.items()), [self._words[True], self._words[False]]
+        return {"heights": heights, "words": words, "compounds": list(self._compounds)}
 
     def learn(self, lines: Sequence[Piece]) -> None:
         """Takes the lines of a page into account."""

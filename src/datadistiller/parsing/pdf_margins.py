@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from datadistiller.parsing import Known
 from datadistiller.parsing.pdf_lines import Piece
 from datadistiller.parsing.pdf_order import rows
 from datadistiller.parsing.pdf_words import Frame
@@ -33,8 +34,15 @@ class Running(NamedTuple):
 class Margins:
     """Remembers what stood at the edges of the last pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Known | None = None) -> None:
+        """``known``: what another one remembers of the pages before."""
         self._seen: deque[tuple[int, set[Running]]] = deque(maxlen=_PAGES)
+        for page, lines in known["seen"] if known else ():
+            self._seen.append((page, {Running(text, tuple(numbers)) for text, numbers in lines}))
+
+    def known(self) -> Known:
+        """What it remembers."""
+        return {"seen": [(page, [(line.text, line.numbers) for line in lines]) for page, lines in self._seen]}
 
     def without(self, pieces: Sequence[Piece], frame: Frame, number: int, label: str) -> list[Piece]:
         """The pieces of page ``number`` that are its own; all, if none would be left.

@@ -5,6 +5,10 @@ Never pickle: the child reads hostile files, and what it sends is checked before
     requests  {path, media_type, reader, first_page, last_page (null: to the end), max_pages, max_text_chars,
                cpu_seconds, password or null, max_attachments (null: none are wanted), max_attachment_bytes}
                                                               reader: which of those for the type, see ``registry``
+               pause (null: never), known or null           of parsers that are ``InParts``: the page behind which they
+                                                             pause, and what is known of those before the first
+              {kind: part, path, media_type, reader, first_page, last_page, max_pages, max_text_chars, cpu_seconds,
+               password or null}, and behind the last "looked" {known}
               {kind: draw, path, media_type, page, width, max_pixels, marks: [[left, top, right, bottom], ...],
                cpu_seconds}                                               marks: in parts of the page, see ``drawing``
     answers   {kind: ready, memory_bytes, confined_by}           confined_by: see ``confine.confine``
@@ -12,12 +16,15 @@ Never pickle: the child reads hostile files, and what it sends is checked before
               {kind: page, number, text, label, blocks: [kind, start, end, level, ...], problem,
                size: [width, height] or null, lines: [start, end, left, top, right, bottom, ...], recognised,
                cells: [start, end, top, bottom, left, right, ...]}
+              {kind: learned, page, known}                  before a page behind which a reader may pause
+              {kind: looked, page}                          of a part: it will be finished
               {kind: warning, code, message, hint}
               {kind: attachment, path, media_type, size, problem}   a file in the document; with a problem that is all
                   then its bytes, in pieces with their length in front, up to an empty piece, and
               {kind: attached, problem}             with one the bytes are worth nothing
               {kind: error, code, message, hint, where, memory_bytes}   ends the document
-              {kind: end, memory_bytes}                                 ends the document
+              {kind: end, memory_bytes}                                 ends the document, or the part
+              {kind: pause, memory_bytes}                               more is left to read
               {kind: picture, memory_bytes}, and behind it the PNG itself with its length in front
 """
 
@@ -32,7 +39,7 @@ from typing import Any, BinaryIO
 from datadistiller import errors
 from datadistiller.cells import Cells
 from datadistiller.model import Block, BlockKind, Line, Page, Problem
-from datadistiller.parsing import Header
+from datadistiller.parsing import Header, Known
 
 #: Bytes in front of every message: its length, big endian.
 LENGTH_BYTES = 4
@@ -216,6 +223,15 @@ def to_warning(message: Mapping[str, Any]) -> Problem:
         return Problem(str(message["code"])[:100], str(message["message"])[:1000], str(message["hint"])[:1000])
     except KeyError as error:
         raise Malformed("warning") from error
+
+
+def to_learned(message: Mapping[str, Any], page: int) -> Known:
+    """What is known behind ``page``; its contents are for another parser process, which believes none of it. Raises
+    ``Malformed``."""
+    known = message.get("known")
+    if message.get("page") != page or not isinstance(known, dict):
+        raise Malformed("learned")
+    return known
 
 
 def _check_order(ranges: Sequence[Block | Line | Cells], length: int) -> None:

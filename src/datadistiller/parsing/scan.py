@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pypdfium2.raw as pdfium
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import limits, ocr, ocr_layout
+from datadistiller.parsing import Known, limits, ocr, ocr_layout
 
 _POINTS_PER_INCH = 72
 _DOTS_PER_INCH = 200
@@ -27,8 +27,14 @@ _COVERED_SHARE = 0.5
 class Scans:
     """Reads such pages of one document, and counts them."""
 
-    def __init__(self) -> None:
-        self._read = self._part = self._empty = self._unread = 0
+    def __init__(self, known: Known | None = None) -> None:
+        """``known``: what another one has counted on the pages before."""
+        counted: Sequence[int] = known["counted"] if known else (0, 0, 0, 0)
+        self._read, self._part, self._empty, self._unread = counted
+
+    def known(self) -> Known:
+        """What it has counted."""
+        return {"counted": (self._read, self._part, self._empty, self._unread)}
 
     def instead(self, handle: Any, page: Page) -> Page:
         """The page itself, if its text can be used; what its picture says, if not. ``handle`` is pdfium's page."""
@@ -67,8 +73,18 @@ class Scans:
         yield from ocr.warnings(self._read, self._part, self._empty, self._unread)
 
 
+def doubtful(text: str) -> bool:
+    """True if the page with this text may be a picture."""
+    chars = _chars(text)
+    return chars < _FEW_CHARS or len(_SOUP.findall(text)) > _SOUP_SHARE * chars
+
+
+def _chars(text: str) -> int:
+    return len(text) - text.count(" ") - text.count("\n")
+
+
 def _wanted(handle: Any, text: str) -> bool:
-    chars = len(text) - text.count(" ") - text.count("\n")
+    chars = _chars(text)
     if not chars:
         return int(pdfium.FPDFPage_CountObjects(handle)) > 0
     if len(_SOUP.findall(text)) > _SOUP_SHARE * chars:

@@ -88,7 +88,7 @@ class Buffer:
                 self._moved.discard(partition)
 
     def not_acknowledged(self, partitions: Iterable[int]) -> None:
-        """What ``acknowledged`` gave of these did not get through: it is given again. Those that were dropped are not."""
+        """What ``acknowledged`` gave of these did not get through: it is given again, unless they were dropped."""
         with self._lock:
             self._moved.update(partition for partition in partitions if partition in self._ends)
 

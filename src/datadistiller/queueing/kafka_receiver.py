@@ -144,8 +144,8 @@ class Receiver:
 
     def _committed(self, error: KafkaError | None, offsets: Sequence[TopicPartition]) -> None:
         if error is not None:
-            # Tried again while the partitions are ours: while the group is being shared anew, the broker refuses what it
-            # takes a moment later. Whoever gets them instead receives these records again, and is refused.
+            # Tried again while the partitions are ours: as long as the group is being shared anew, the broker refuses
+            # what it takes a moment later. Whoever gets them instead receives these records again, and is refused.
             log.info("offsets_not_committed", topic=self._topic, reason=error.name())
             self.buffer.not_acknowledged(offset.partition for offset in offsets)
 

@@ -16,10 +16,11 @@ from typing import Any
 import structlog
 
 from datadistiller import errors, model
-from datadistiller.parsing import confine, formats, protocol, registry
+from datadistiller.parsing import Known, confine, formats, protocol, registry
 from datadistiller.parsing.attaching import clean_path
 from datadistiller.parsing.limits import PIECE_BYTES
 from datadistiller.runtime.sandbox_child import Child, Ending, Gone, Silent
+from datadistiller.runtime.sandbox_parts import ReadPart, read_part
 from datadistiller.runtime.sandbox_ports import Attachments, OnPage
 from datadistiller.runtime.sandbox_reading import MAX_FAILED_PAGES, Limits, Reading
 
@@ -57,6 +58,7 @@ class Sandbox:
         self._slots = asyncio.Semaphore(concurrency)
         self._idle: list[Child] = []
         self._ending: set[asyncio.Task[Ending]] = set()
+        self._helping: list[asyncio.Task[ReadPart | None]] = []
         self._told = False
 
     async def start(self) -> None:
@@ -66,6 +68,7 @@ class Sandbox:
 
     async def close(self) -> None:
         """Ends all processes and waits until they are gone."""
+        await asyncio.gather(*self._helping, return_exceptions=True)  # they were cancelled
         while self._idle:
             self._retire(self._idle.pop())
         await asyncio.gather(*self._ending)
@@ -94,6 +97,8 @@ class Sandbox:
         ``errors.TransientError`` if no process can be started. Cancelling kills the process at once.
         """
         reading = Reading(path, media_type, self._limits, on_page, attachments, password)
+        if self._slots.locked():
+            self._make_place()
         async with self._slots:
             await self._read(reading)
         return reading.document()
@@ -104,7 +109,7 @@ class Sandbox:
             async with asyncio.timeout(reading.seconds) as limit:
                 reading.limit = limit
                 while not reading.over:
-                    await self._attempt(reading)
+                    await self._advance(reading)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -116,6 +121,58 @@ class Sandbox:
             for other in reading.others():
                 await self._read(other)
                 reading.complete(other)
+
+    async def _advance(self, reading: Reading) -> None:
+        """Reads on in one process; where another one has nothing to do, that reads the part behind meanwhile."""
+        part = reading.part()
+        if part is None or self._slots.locked():
+            await self._attempt(reading)
+            return
+        await self._slots.acquire()  # at once: nobody waits
+        known: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
+        helper = asyncio.create_task(self._help(part, known))
+        self._helping.append(helper)
+        helper.add_done_callback(self._helped)
+        try:
+            await self._attempt(reading)
+            if not reading.over and reading.known is not None:
+                known.set_result(reading.known)
+                await asyncio.wait((helper,))
+                if not helper.cancelled() and (read := helper.result()) is not None:
+                    reading.join(read)
+                    if reading.on_page is not None:
+                        await reading.on_page(len(reading.pages), reading.page_count)
+        finally:
+            helper.cancel()
+
+    def _helped(self, helper: asyncio.Task[ReadPart | None]) -> None:
+        self._slots.release()
+        self._helping.remove(helper)
+
+    def _make_place(self) -> None:
+        """Who waits comes before who is helped."""
+        for helper in self._helping:
+            if not helper.cancelling():
+                helper.cancel()
+                return
+
+    async def _help(self, part: Mapping[str, Any], known: asyncio.Future[Known]) -> ReadPart | None:
+        """Reads a part in a process of its own, whose place is taken; None if that did not succeed."""
+        try:
+            child = await self._take()
+        except errors.TransientError:
+            return None
+        try:
+            read = await read_part(child, part, known, self._limits.page_seconds, self._limits.max_answer_bytes)
+        except (Silent, Gone, protocol.Malformed):
+            ending = await asyncio.shield(self._retire(child))
+            _log.info("part_not_read", first_page=part["first_page"], status=ending.status)
+            return None
+        except BaseException:
+            self._retire(child)
+            raise
+        await self._give_back(child, read.memory_bytes if read else 0, spent=False)
+        return read
 
     async def _attempt(self, reading: Reading) -> None:
         """Reads on in one process, to the end or until that process fails."""
@@ -134,7 +191,11 @@ class Sandbox:
 
     async def _converse(self, child: Child, reading: Reading) -> Mapping[str, Any]:
         """The last answer of the process about this document."""
-        child.ask(reading.request())
+        request = reading.request()
+        if request["known"] is None:
+            child.ask(request)
+        else:
+            await child.tell(request, self._limits.page_seconds)
         while True:
             answer = await child.receive(self._limits.page_seconds, self._limits.max_answer_bytes)
             if answer.get("kind") == "page":

@@ -157,6 +157,16 @@ class Child:
         except OSError as error:
             raise Gone from error
 
+    async def tell(self, message: Mapping[str, Any], seconds: float) -> None:
+        """Sends what may not fit the pipe. Raises ``Gone``, and ``Silent`` if it is not taken after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                await asyncio.to_thread(self.ask, message)  # one that goes on after that ends with the process
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Silent from error
+
     async def receive(self, seconds: float, max_bytes: int = _READ_BYTES) -> dict[str, Any]:
         """The next answer. Raises ``Silent`` after so many seconds, and ``Gone``."""
         body = await self.receive_bytes(seconds, max_bytes)

@@ -14,7 +14,9 @@ from typing import Any
 import structlog
 
 from datadistiller import errors, model
-from datadistiller.parsing import Header, protocol
+from datadistiller.parsing import Header, Known, protocol
+from datadistiller.parsing.limits import PART_PAGES
+from datadistiller.runtime.sandbox_parts import ReadPart
 from datadistiller.runtime.sandbox_ports import Attachments, OnPage
 
 #: Pages of one document that may crash, hang or exhaust their process before the parser is given up.
@@ -86,6 +88,11 @@ class Reading:
         self._first, self._last = pages
         self._failures = 0
         self._retried = 0  # the page that was tried a second time, or 0
+        self._characters = 0
+        # not with a password: a process that has seen one is replaced, which costs more than a part saves
+        self._in_parts = reader == 0 and pages == (1, None) and password is None
+        self._known: Known | None = None  # behind the page before the next one
+        self._known_page = 0
 
     @property
     def page_count(self) -> int | None:
@@ -108,6 +115,24 @@ class Reading:
         count = self.page_count
         return count if count is None or self._last is None else min(count, self._last)
 
+    @property
+    def _pause(self) -> int:
+        """The last page of the part that the next page is in."""
+        return self.next + -self.next % PART_PAGES
+
+    @property
+    def known(self) -> Known | None:
+        """What the parser has learned of the pages so far, if it can go on with that."""
+        return self._known if self._in_parts and self._known_page == self.next - 1 else None
+
+    def part(self) -> dict[str, Any] | None:
+        """What another process may be asked meanwhile: for the part behind that of the next page, if there is one."""
+        first, count = self._pause + 1, self.page_count
+        if self.known is None or count is None or first > count:
+            return None
+        last = min(first + PART_PAGES - 1, count)
+        return self.request() | {"kind": "part", "first_page": first, "last_page": last, "known": None}
+
     def request(self) -> dict[str, Any]:
         """What the next process is asked."""
         return {
@@ -116,6 +141,8 @@ class Reading:
             "reader": self.reader,
             "first_page": self.next,
             "last_page": self._last,
+            "pause": self._pause if self._in_parts else None,
+            "known": self.known,
             "max_pages": self.limits.max_pages,
             "max_text_chars": self.limits.max_text_chars,
             "cpu_seconds": self.limits.parse_seconds + self.limits.ocr_seconds,
@@ -133,6 +160,12 @@ class Reading:
             case "warning":
                 self._warn(protocol.to_warning(answer))
                 return False
+            case "learned":
+                self._known_page = self.next
+                self._known = protocol.to_learned(answer, self.next)
+                return False
+            case "pause" if self.known is not None:  # or it would pause for ever
+                return True
             case "error":
                 self.error = protocol.to_error(answer)
                 _log.info("document_unreadable", code=self.error.code, where=str(answer.get("where"))[:500])
@@ -151,8 +184,23 @@ class Reading:
         if self.header is None or page.number != self.next:
             raise protocol.Malformed("order")
         self.pages.append(page)
+        self._characters += len(page.text)
+        if self._characters > self.limits.max_text_chars:
+            raise errors.LimitExceeded(
+                f"The document has more than {self.limits.max_text_chars:,} characters of text "
+                "(DATADISTILLER_MAX_TEXT_CHARS)."
+            )
         if page.recognised:
             self._prolong()
+
+    def join(self, part: ReadPart) -> None:
+        """Records the pages that another process has read meanwhile."""
+        for page in part.pages:
+            self.add(page)
+        for warning in part.warnings:
+            self._warn(warning)
+        self._known, self._known_page = part.known, self.next - 1
+        self.finished = self.next > (self.page_count or 0)
 
     def _prolong(self) -> None:
         """A page took long for a good reason: so many more seconds for the others, while there are any left."""
@@ -174,6 +222,7 @@ class Reading:
     def failed(self, error: errors.PermanentError, retry: bool) -> None:
         """The process died at the next page: it is tried again, given up alone, or the document fails."""
         page = self.next
+        self._in_parts = False  # from here on one after the other, so that no page is blamed for another
         paged = self.page_count is not None and self.page_count > 1
         if self._retried != page and (retry or not (paged or isinstance(error, errors.ParserTimedOut))):
             self._retried = page
