@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import random
 import threading
@@ -108,6 +109,16 @@ class Chaos:
                 self.call("POST", f"/{chance.choice(jobs)}/{chance.choice(['cancel', 'retry'])}")
         time.sleep(chance.uniform(0, 0.2))
 
+    def come_and_go(self, chance: random.Random) -> None:
+        """An archive that shares files with the others is uploaded, and deleted again."""
+        wanted = {name: chance.randint(1, 4) for name in chance.sample(NAMES + DEEP, 4)}
+        mark = f"visitor {chance.random()}".encode()  # so that it is none of the others
+        body = packed({"visitor.txt": mark, "inside.zip": archive(wanted)})
+        key = {"Idempotency-Key": hashlib.sha256(mark).hexdigest()}
+        answer = insisted(self.server, "POST", "/upload", files={"file": ("visitor.zip", body)}, headers=key)
+        time.sleep(chance.uniform(0, 1.0))
+        insisted(self.server, "DELETE", f"/{answer.json()['job_id']}")
+
     def kill(self, chance: random.Random) -> None:
         """SIGKILL to a process."""
         time.sleep(chance.uniform(0.2, 1.2))
@@ -175,7 +186,7 @@ def test_archives_are_as_last_sent_whatever_dies(start_server: Callable[..., Ser
     for number in (1, 2):
         body = archive({"anchor": number, "beacon": 1, "keel": number})
         chaos.archives.append(str(server.upload(f"harbour{number}.zip", body)["job_id"]))
-    chaos.run(chaos.change, chaos.change, chaos.meddle, chaos.meddle, chaos.kill)
+    chaos.run(chaos.change, chaos.change, chaos.meddle, chaos.meddle, chaos.come_and_go, chaos.kill)
     assert not chaos.errors, chaos.errors
     last = (
         {"anchor": 1, "beacon": 7, "ensign": 2, "keel": 3, "mast": 8},
