@@ -20,7 +20,7 @@ from pathlib import Path
 import trafilatura
 
 from benchmarks.harness import DATA
-from datadistiller.parsing import html
+from datadistiller.parsing.markup import html
 
 PAGES = DATA / "documents" / "html_articles"
 TRUTH = DATA / "truth" / "html_articles" / "ground-truth.json"

@@ -26,9 +26,9 @@ import pypdfium2
 from PIL import Image, ImageFilter
 
 from benchmarks.harness import DATA
-from datadistiller.parsing import ocr_layout
-from datadistiller.parsing.ocr import engine
-from datadistiller.parsing.picture import prepared
+from datadistiller.parsing.pictures import ocr_layout
+from datadistiller.parsing.pictures.ocr import engine
+from datadistiller.parsing.pictures.picture import prepared
 
 RESOLUTIONS = (150, 200)
 

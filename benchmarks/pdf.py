@@ -27,10 +27,13 @@ from benchmarks import pdf_rivals, pdf_tables, run
 from benchmarks.harness import DATA
 from benchmarks.parsing import bare
 from benchmarks.rows import Row
-from datadistiller.parsing import formats, pdf_lines, pdf_rules, pdf_words
-from datadistiller.parsing.pdf import PdfParser
-from datadistiller.parsing.pdf_page import Sheet, parts
-from datadistiller.parsing.pdf_tables import Table
+from datadistiller.parsing import formats
+from datadistiller.parsing.pdf import lines as pdf_lines
+from datadistiller.parsing.pdf import rules as pdf_rules
+from datadistiller.parsing.pdf import words as pdf_words
+from datadistiller.parsing.pdf.page import Sheet, parts
+from datadistiller.parsing.pdf.parser import PdfParser
+from datadistiller.parsing.pdf.tables import Table
 from datadistiller.runtime.sandbox import Limits, Sandbox
 
 PAGE = Path(__file__).parent.parent / "docs" / "guide" / "parsing.md"
@@ -84,7 +87,7 @@ def peak(paths: list[Path]) -> int:
     """The peak memory of a fresh process that parses files, bytes."""
     code = (
         "import resource, sys\nsys.modules['rapidocr'] = None\n"
-        "from pathlib import Path\nfrom datadistiller.parsing.pdf import PdfParser\n"
+        "from pathlib import Path\nfrom datadistiller.parsing.pdf.parser import PdfParser\n"
         "for path in sys.argv[1:]:\n for _ in PdfParser().parse(Path(path), ''):\n  pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     )

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks import html_articles
-from datadistiller.parsing import html
+from datadistiller.parsing.markup import html
 
 
 @pytest.mark.skipif(not html_articles.TRUTH.exists(), reason="DATADISTILLER_DATA has no annotated articles")

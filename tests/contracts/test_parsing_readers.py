@@ -10,8 +10,9 @@ import pytest
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import Header, formats, limits, plain_zip, registry
-from datadistiller.parsing.pdf_opening import open_pdf
+from datadistiller.parsing import Header, formats, limits, registry
+from datadistiller.parsing.packed import plain_zip
+from datadistiller.parsing.pdf.opening import open_pdf
 from tests.fixtures import files
 
 DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data")) / "documents"

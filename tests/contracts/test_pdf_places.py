@@ -20,8 +20,9 @@ from datadistiller import errors
 from datadistiller.chunking.chunker import Chunker
 from datadistiller.embedding.wordpiece import WordpieceTokenizer
 from datadistiller.model import Line, Page, ParsedDocument
-from datadistiller.parsing import formats, pdf_words
-from datadistiller.parsing.pdf_opening import open_pdf
+from datadistiller.parsing import formats
+from datadistiller.parsing.pdf import words as pdf_words
+from datadistiller.parsing.pdf.opening import open_pdf
 from datadistiller.runtime.sandbox import Limits, Sandbox
 
 DATA = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data"))

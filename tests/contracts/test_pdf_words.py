@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadistiller.parsing import pdf_words
 from datadistiller.parsing.native import build, loop
 from datadistiller.parsing.native.loop import Loop
+from datadistiller.parsing.pdf import words as pdf_words
 from tests.contracts.test_pdf_places import FOLDERS
 from tests.fixtures import pdfs
 

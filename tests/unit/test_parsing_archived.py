@@ -8,7 +8,8 @@ import pytest
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Attachment, formats, libarchive, limits, registry
+from datadistiller.parsing import Attachment, formats, limits, registry
+from datadistiller.parsing.packed import libarchive
 from tests.fixtures import files, packed
 
 KINDS = [(formats.SEVEN_ZIP, packed.seven_zip), (formats.RAR, packed.rar)]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import formats, limits, lzx, registry
-from datadistiller.parsing.chm import Help
+from datadistiller.parsing import formats, limits, registry
+from datadistiller.parsing.markup import lzx
+from datadistiller.parsing.markup.chm import Help
 from tests.fixtures import chm
 
 DOCUMENTS = Path(os.environ.get("DATADISTILLER_DATA", "../shared/data")) / "documents" / "legacy_other"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from datadistiller.model import Problem
-from datadistiller.parsing import Attachment, decoration, formats, registry
+from datadistiller.parsing import Attachment, formats, registry
+from datadistiller.parsing.mail import decoration
 from tests.fixtures import legacy
 
 LARGE = bytes(range(256)) * 40

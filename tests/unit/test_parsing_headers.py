@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistiller.model import Page
-from datadistiller.parsing import formats, headers, html, pages, registry, sheets, tables
+from datadistiller.parsing import formats, headers, pages, registry, sheets, tables
+from datadistiller.parsing.markup import html
 from tests.fixtures import files, opendocument
 
 YEARS = [["", "2023", "", "2024", ""], ["Port", "Wheat", "Coal", "Wheat", "Coal"]]

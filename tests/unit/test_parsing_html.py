@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import Header, formats, html, html_article, limits, registry
+from datadistiller.parsing import Header, formats, limits, registry
+from datadistiller.parsing.markup import html, html_article
 from datadistiller.runtime.sandbox import Limits, Sandbox
 
 STORY = (

@@ -10,7 +10,8 @@ import pytest
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import iwa, limits, registry, sniff
+from datadistiller.parsing import limits, registry, sniff
+from datadistiller.parsing.iwork import iwa
 from tests.fixtures import iwork
 from tests.fixtures.zips import zipped
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistiller import errors
-from datadistiller.parsing import doc, formats, limits, lzfu, sniff
+from datadistiller.parsing import formats, limits, sniff
+from datadistiller.parsing.mail import lzfu
+from datadistiller.parsing.office import doc
 from tests.fixtures import files, legacy, ole
 from tests.unit.test_parsing_binary import OF_DUCKS, blocks_of, parse
 

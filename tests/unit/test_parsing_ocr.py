@@ -13,8 +13,9 @@ from PIL import Image
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Line, Page, Problem
-from datadistiller.parsing import Header, formats, limits, ocr, ocr_layout, registry
-from datadistiller.parsing.ocr_layout import Piece
+from datadistiller.parsing import Header, formats, limits, registry
+from datadistiller.parsing.pictures import ocr, ocr_layout
+from datadistiller.parsing.pictures.ocr_layout import Piece
 from datadistiller.runtime.sandbox import Limits, Sandbox
 from tests.fixtures import files, pdfs, pictures
 

@@ -9,7 +9,7 @@ import pytest
 
 from datadistiller.model import Page
 from datadistiller.parsing import formats, registry
-from datadistiller.parsing.pdf_writer import clean
+from datadistiller.parsing.pdf.writer import clean
 from tests.fixtures.pdfs import Text, page_content, placed
 
 LEFT = [f"the left column says word {n} of it" for n in range(8)]

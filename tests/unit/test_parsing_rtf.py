@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistiller import errors
-from datadistiller.parsing import formats, rtf
+from datadistiller.parsing import formats
+from datadistiller.parsing.office import rtf
 from tests.fixtures import files
 from tests.unit.test_parsing_binary import OF_DUCKS, blocks_of, parse
 

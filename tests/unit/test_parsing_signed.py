@@ -9,7 +9,8 @@ import pytest
 
 from datadistiller import errors
 from datadistiller.model import Page
-from datadistiller.parsing import Attachment, cms, formats, registry, sniff
+from datadistiller.parsing import Attachment, formats, registry, sniff
+from datadistiller.parsing.mail import cms
 from tests.fixtures import legacy, signed
 
 MIME = b"Content-Type: text/plain\n\nDucks swim in ponds."

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from datadistiller import errors
 from datadistiller.model import BlockKind, Page
-from datadistiller.parsing import decoding, formats, headers, html, json, pages, registry, sheets, sniff, text
+from datadistiller.parsing import decoding, formats, headers, json, pages, registry, sheets, sniff, text
+from datadistiller.parsing.markup import html
 
 RUSSIAN = "Однажды, в студёную зимнюю пору, я из лесу вышел; был сильный мороз."
 JAPANESE = "これは日本語の文章です。東京都の人口は約千四百万人であり、増加している。"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from datadistiller import errors
 from datadistiller.model import Page, Problem
-from datadistiller.parsing import formats, limits, registry, sniff, xml
+from datadistiller.parsing import formats, limits, registry, sniff
+from datadistiller.parsing.markup import xml
 from tests.fixtures import files
 from tests.unit.test_parsing_binary import blocks_of, parse
 

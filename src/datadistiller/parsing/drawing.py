@@ -26,14 +26,14 @@ Mark = tuple[int, int, int, int]
 
 #: Media type -> module of this package with a function ``draw``.
 DRAWN = {
-    formats.PDF: "pdf_drawing",
-    formats.PNG: "picture_drawing",
-    formats.JPEG: "picture_drawing",
-    formats.TIFF: "picture_drawing",
-    formats.WEBP: "picture_drawing",
-    formats.BMP: "picture_drawing",
-    formats.GIF: "picture_drawing",
-    formats.JP2: "picture_drawing",
+    formats.PDF: "pdf.drawing",
+    formats.PNG: "pictures.picture_drawing",
+    formats.JPEG: "pictures.picture_drawing",
+    formats.TIFF: "pictures.picture_drawing",
+    formats.WEBP: "pictures.picture_drawing",
+    formats.BMP: "pictures.picture_drawing",
+    formats.GIF: "pictures.picture_drawing",
+    formats.JP2: "pictures.picture_drawing",
 }
 
 #: How every PNG begins.

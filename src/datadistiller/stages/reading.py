@@ -10,7 +10,7 @@ from dataclasses import replace
 from datadistiller import errors, model
 from datadistiller.messages import Delivery, Done, Failed, Ingested, Outcome, Spent
 from datadistiller.parsing import protocol
-from datadistiller.parsing.listing import Listing
+from datadistiller.parsing.packed.listing import Listing
 from datadistiller.stages.attachments import Intake
 from datadistiller.stages.ports import Chunker
 

@@ -1,0 +1,1 @@
+"""HTML, XML, Markdown, e-books and help files."""

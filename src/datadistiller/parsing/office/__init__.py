@@ -1,0 +1,1 @@
+"""Office, OpenDocument, RTF and XPS files."""

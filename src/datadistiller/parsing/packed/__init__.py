@@ -1,0 +1,1 @@
+"""ZIP containers and archives of all kinds."""
