@@ -182,11 +182,12 @@ async def settle(parts: Any, *outcomes: messages.Outcome) -> None:
 async def ingest(parts: Any, text: str) -> None:
     """Ingests the one document that waits: one page, one chunk of all its text."""
     (delivery,) = await claim(parts, messages.INGEST_TOPIC)
-    await parts.jobs.advance(delivery, model.Status.PROCESSING, 5, page_count=1)
-    await parts.jobs.advance(delivery, model.Status.CHUNKING, 25)
+    await parts.jobs.advance([(delivery, 1)], model.Status.PROCESSING, 5)
+    await parts.jobs.advance([(delivery, 1)], model.Status.CHUNKING, 25)
     page = model.Page(1, text)
     document = model.ParsedDocument([page], "A title", "test", "text/plain")
-    chunk_id = model.make_chunk_id((await parts.jobs.to_read(delivery.job_id)).chunks_id, 0, text)
+    job = (await parts.jobs.to_read([delivery.job_id]))[delivery.job_id]
+    chunk_id = model.make_chunk_id(job.chunks_id, 0, text)
     chunk = model.Chunk(chunk_id, 0, 1, 0, len(text), text, "A title", 10)
     await settle(parts, messages.Done(delivery, messages.Ingested(document, [chunk])))
 

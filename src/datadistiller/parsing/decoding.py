@@ -58,11 +58,6 @@ def decode(data: bytes, declared: str | None = None) -> str:
     return read(data, declared).text
 
 
-def guess(data: bytes, declared: str | None = None) -> str:
-    """The name of the likeliest encoding of ``data``, known to Python; ``declared`` is what the file claims."""
-    return _codec(data, declared)[0]
-
-
 def _codec(data: bytes, declared: str | None) -> tuple[str, bool]:
     """The likeliest encoding, and whether the file tells it: by its marks, by what it declares, or by being UTF-8."""
     marked = wide(data)

@@ -196,10 +196,7 @@ def joined(marks: Sequence[drawing.Mark]) -> list[drawing.Mark]:
     """The marks; of too many, neighbours become one around both."""
     found = list(marks)
     while len(found) > MOST_MARKS:
-        pairs = [found[at : at + 2] for at in range(0, len(found), 2)]
-        found = [
-            (min(m[0] for m in p), min(m[1] for m in p), max(m[2] for m in p), max(m[3] for m in p)) for p in pairs
-        ]
+        found = [_around(found[at : at + 2]) for at in range(0, len(found), 2)]
     return found
 
 
