@@ -154,9 +154,7 @@ async def test_an_upload_cut_half_way_leaves_nothing(live: Live, client: httpx.A
 
 async def test_a_refused_upload_does_not_disturb_the_next_one(live: Live, client: httpx.AsyncClient) -> None:
     for _ in range(3):
-        refused = await client.post(
-            "/api/v2/documents/upload", files={"file": ("a.7z", b"7z\xbc\xaf" + b"\0" * 300_000)}
-        )
+        refused = await client.post("/api/v2/documents/upload", files={"file": ("a.out", b"\x7fELF" + b"\0" * 300_000)})
         assert refused.status_code == 415
         accepted = await client.post("/api/v2/documents/upload", files={"file": ("a.txt", b"some text")})
         assert accepted.status_code == 202

@@ -63,7 +63,7 @@ async def test_odd_names_are_taken_and_given_back(client: httpx.AsyncClient, par
 REFUSED_FILES: list[Any] = [
     (b"", "a.txt", 400, "file_empty"),
     (b"", "a.pdf", 400, "file_empty"),
-    (b"7z\xbc\xaf\x27\x1c" + b"\0" * 100, "a.txt", 415, "unsupported_type"),
+    (b"\x7fELF\x02\x01\x01" + b"\0" * 100, "a.txt", 415, "unsupported_type"),
     (bytes(range(256)) * 10, "a.bin", 415, "unsupported_type"),
     (b"a" * 300_001, "a.txt", 413, "file_too_large"),
     (b"a" * 2_000_000, "a.txt", 413, "file_too_large"),

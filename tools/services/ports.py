@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 LOOPBACK = "127.0.0.1"
 #: Below the range from which systems take the ports of outgoing connections: while a killed server is down, a client
 #: that tries to reconnect could otherwise be given that very port, and talk to itself.
 _RANGE = range(20_000, 32_000)
+#: Processes that run at once mostly take from different shares of it.
+_SHARES = 16
 
 
 def free(names: Sequence[str]) -> dict[str, int]:
     """A free port for each name."""
-    found: list[int] = []
-    while len(found) < len(names):
-        port = random.choice(_RANGE)
-        if port not in found and is_free(port):
-            found.append(port)
+    found = itertools.islice(filter(is_free, _candidates()), len(names))
     return dict(zip(names, found, strict=True))
+
+
+@cache
+def _candidates() -> Iterator[int]:
+    """The ports of this process, none twice before all others: a server may take seconds until it listens, and one that
+    was killed wants its own again, so that a port that is free may well be somebody's."""
+    share = [port for port in _RANGE if port % _SHARES == os.getpid() % _SHARES]
+    random.shuffle(share)
+    return itertools.cycle(share)
 
 
 def is_free(port: int) -> bool:
