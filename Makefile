@@ -1,7 +1,6 @@
 # DataDistiller: `make up` runs it, `make test` checks it. Everything else is set up on the way.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
-PORT ?= 8000
 DATA_DIR ?= .data
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,8 +12,8 @@ UV_COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hash
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 18
 
-up: $(VENV)/.run-stamp ## set up and run everything on this machine: make up PORT=8000 DATA_DIR=.data
-	@exec $(BIN)/datadistiller up --data-dir "$(DATA_DIR)" --port $(PORT)
+up: $(VENV)/.run-stamp ## set up and run everything on this machine: make up PORT=8001 DATA_DIR=.data
+	@exec $(BIN)/datadistiller up --data-dir "$(DATA_DIR)" $(if $(PORT),--port $(PORT))
 
 test: lint ## set up and run every test
 	@$(BIN)/python -m tools.services install || true # tests without a server skip, and fail with CI set

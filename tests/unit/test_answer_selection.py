@@ -151,7 +151,9 @@ def test_choices_are_ranges_of_their_passages(question: str, pieces: list[str], 
 
 def test_a_row_of_a_sheet_is_a_sentence() -> None:
     rows = ["Port: Husum; Tons: none at all", "Port: Kermorvan; Tons: some", "Port: Emden; Tons: hardly any"]
-    page = "\n".join(rows)
-    sheet = replace(passage(page), cells=(Cells(0, len(page), 2, 4, 1, 2),))
+    page = "\n".join(["Port | Tons", *rows])
+    sheet = replace(passage(page), cells=(Cells(0, len(page), 1, 4, 1, 2),))
     best = selection.select("How many tons did the port of Kermorvan have?", [sheet]).choices[0]
     assert page[best.start : best.end] == rows[1]
+    chosen = selection.select("Which port had which tons?", [sheet]).choices
+    assert {page[one.start : one.end] for one in chosen} <= set(rows), "names of columns answer nothing"

@@ -125,12 +125,23 @@ def _candidates(number: int, passage: Passage) -> list[_Candidate]:
 
 
 def _sentences(passage: Passage) -> Iterable[tuple[int, int]]:
-    """The ranges that may be chosen; in a table of a sheet a row is a sentence."""
+    """The ranges that may be chosen; in a table of a sheet a row is a sentence, but not one that names the columns."""
     if all(one.left == one.right for one in passage.cells):
         return sentences.split(passage.text)
-    ends = itertools.accumulate(len(line) + 1 for line in passage.text.split("\n"))
-    lines = itertools.pairwise([0, *ends])
-    return [(start, end - 1) for start, end in lines if start < end - 1]
+    rows = passage.text.split("\n")
+    places = itertools.pairwise(itertools.accumulate((len(row) + 1 for row in rows), initial=0))
+    below = [*rows[1:], ""]
+    return [
+        (start, end - 1)
+        for (start, end), row, next_row in zip(places, rows, below, strict=True)
+        if row and not _names(row, next_row)
+    ]
+
+
+def _names(row: str, below: str) -> bool:
+    """True if a row only names columns: the one below says its values with these names."""
+    first, bar, _ = row.partition(" | ")
+    return bool(first and bar) and below.startswith(f"{first}: ")
 
 
 def _understand(question: str, candidates: Sequence[_Candidate]) -> _Question:
