@@ -82,7 +82,12 @@ def position(reference: str) -> tuple[int, int] | None:
     found = _REFERENCE.fullmatch(reference)
     if not found:
         return None
+    return int(found[2]), number_of(found[1])
+
+
+def number_of(letters: str) -> int:
+    """The column, from 1, that has these capital letters."""
     number = 0
-    for letter in found[1]:
+    for letter in letters:
         number = number * 26 + ord(letter) - 64
-    return int(found[2]), number
+    return number

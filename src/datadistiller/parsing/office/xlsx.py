@@ -114,12 +114,7 @@ def _shown(code: str) -> str:
 def _column(reference: str) -> int | None:
     """The column of a cell reference, from 0."""
     found = _CELL.match(reference)
-    if not found:
-        return None
-    column = 0
-    for letter in found[1]:
-        column = column * 26 + ord(letter) - 64
-    return column - 1
+    return cells.number_of(found[1]) - 1 if found else None
 
 
 def _rows(book: _Workbook, part: str) -> Iterator[sheets.Row]:
