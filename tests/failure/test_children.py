@@ -49,7 +49,7 @@ async def test_killed_between_the_objects_and_the_settlement(start_server: Calla
         content = server.http.get(f"/api/v2/documents/{child['job']['job_id']}/content").content
         assert content == FILES[child["path"]]
     assert stored(folder) > {job, *states}
-    await _sweep(server, url)
+    await sweep(server, url)
     assert stored(folder) == {job, *states}, "what the dead worker had stored is swept"
 
 
@@ -58,7 +58,7 @@ def stored(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.rglob("*") if path.is_file()}
 
 
-async def _sweep(server: Server, url: str) -> None:
+async def sweep(server: Server, url: str) -> None:
     """What the sweeper does when the grace is over; only what it sees twice goes."""
     database = Database(url, max_size=2, name="test")
     await database.open()

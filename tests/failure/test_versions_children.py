@@ -17,12 +17,9 @@ import psutil
 import psycopg
 
 from benchmarks.harness import Server, role_of
-from datadistiller.objects.local import LocalObjects
-from datadistiller.runtime.reaper import Sweeper
-from datadistiller.store.database import Database
-from datadistiller.store.inspection import Inspection
 from tests.acceptance.children_kit import packed
 from tests.failure import invariants
+from tests.failure.test_children import sweep
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261128"))
@@ -205,7 +202,8 @@ def test_archives_are_as_last_sent_whatever_dies(start_server: Callable[..., Ser
         assert set(inside) == {f"{name}.txt" for name in files} | {"deep.zip"}, chaos.killed
         in_archives |= {child["job_id"] for child in inside.values()}
     check(server, found, in_archives | {*chaos.archives}, chaos)
-    asyncio.run(sweep(server))
+    asyncio.run(sweep(server, server.database))
+    assert_no_stale_links(server)
     findings = server.http.get("/api/v2/doctor", params={"deep": True}).raise_for_status().json()["findings"]
     assert not [found for found in findings if found["level"] == "error"], findings
     invariants.assert_stores_agree(server, f"after killing {chaos.killed}")
@@ -228,16 +226,7 @@ def check(server: Server, found: list[dict[str, Any]], expected: set[str], chaos
             assert len(cited) <= 1, cited
 
 
-async def sweep(server: Server) -> None:
-    """What the sweeper does when the grace is over; only what it sees twice goes."""
-    database = Database(server.database, max_size=2, name="test")
-    await database.open()
-    store = LocalObjects(server.folder / "objects")
-    sweeper = Sweeper(store, Inspection(database), 0.001, 3600)
-    await sweeper.sweep()
-    await sweeper.sweep()
-    await store.close()
-    await database.close()
+def assert_no_stale_links(server: Server) -> None:
     with psycopg.connect(server.database) as conn:
         left = conn.execute(
             "SELECT p.job_id FROM document_children c JOIN document_jobs p ON p.job_id = c.parent_id"
